@@ -1,0 +1,38 @@
+# make demo | test | train | benchmark: each sets up a virtual environment first, once.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test train benchmark lint clean
+
+demo: .venv/users
+	$(BIN)/python train_mlp_numpy.py --dataset shapes10 --out_dir runs/demo/mlp_numpy --overwrite
+	$(BIN)/python train_mlp_pytorch.py --dataset shapes10 --out_dir runs/demo/mlp_pytorch --overwrite
+	$(BIN)/python train_convnet_pytorch.py --dataset shapes10 --max_steps 600 --eval_freq 200 --out_dir runs/demo/convnet_pytorch --overwrite
+	$(BIN)/python experiments/table.py runs/demo/*
+
+test: .venv/developers
+	$(BIN)/python -m pytest
+
+lint: .venv/developers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+train: .venv/users
+	$(BIN)/python train_mlp_numpy.py
+	$(BIN)/python train_mlp_pytorch.py
+	$(BIN)/python train_convnet_pytorch.py
+
+benchmark: .venv/developers
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf .venv runs
+
+.venv/users: requirements.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	touch $@
+
+.venv/developers: .venv/users requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --requirement requirements-dev.txt
+	touch $@

@@ -1,0 +1,108 @@
+"""Turn results/ into the table of the README and its picture: python experiments/results.py
+
+results/NAME/seedS/ holds config.json, history.csv and summary.json of a run. A row of the table is a NAME: mean and
+standard deviation over its seeds of the figures at the last step.
+"""
+
+import csv
+import json
+import shlex
+import statistics
+from pathlib import Path
+
+from table import table
+
+ROOT = Path(__file__).resolve().parent.parent
+TITLES = {
+    'mlp_numpy': 'MLP in NumPy (1.2)',
+    'mlp_pytorch': 'MLP in PyTorch (2)',
+    'convnet_pytorch': 'ConvNet (4)',
+    'convnet_pytorch_fp32': 'ConvNet (4) in float32',
+}
+HEADER = ['network', 'test accuracy %', 'seeds', 'steps', 'seconds', 'hardware', 'command']
+START, END = '<!-- results: written by experiments/results.py -->\n', '<!-- end of results -->\n'
+
+
+def runs(name):
+    """The (config, summary, history) of each seed of results/NAME."""
+    found = []
+    for run in sorted((ROOT / 'results' / name).glob('seed*')):
+        with open(run / 'history.csv', newline='') as file:
+            history = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+        texts = [(run / part).read_text() for part in ('config.json', 'summary.json')]
+        found.append((*map(json.loads, texts), history))
+    return found
+
+
+def mean_and_deviation(values, digits):
+    """'mean ± deviation', or the value alone if there is just one."""
+    deviation = f' ± {statistics.stdev(values):.{digits}f}' if len(values) > 1 else ''
+    return f'{statistics.mean(values):.{digits}f}{deviation}'
+
+
+def shared_command(configs):
+    """The command of the seeds without the flags that name seed and folder."""
+    words = shlex.split(configs[0]['command'])
+    for flag in ('--seed', '--out_dir'):
+        if flag in words:
+            i = words.index(flag)
+            del words[i : i + 2]
+    return shlex.join(words)
+
+
+def row(name):
+    configs, summaries, _ = zip(*runs(name), strict=True)
+    hardware = configs[0]['hardware']
+    return [
+        TITLES[name],
+        mean_and_deviation([100 * s['test_accuracy'] for s in summaries], 2),
+        f'{len(summaries)}',
+        f'{summaries[0]["step"]}',
+        mean_and_deviation([s['seconds'] for s in summaries], 1),
+        (hardware.get('gpus') or [f'{hardware["cpu"]}, {hardware["cores"]} cores'])[0],
+        f'`{shared_command(configs)}`',
+    ]
+
+
+def names():
+    return [name for name in TITLES if (ROOT / 'results' / name).is_dir()]
+
+
+def readme(text):
+    """The README with the table of results/ in its place."""
+    before, _, rest = text.partition(START)
+    _, _, after = rest.partition(END)
+    return before + START + table([HEADER, *map(row, names())]) + '\n' + END + after
+
+
+def plot(path):
+    """Draws the test accuracy of each network against the step, a thin line a seed."""
+    from matplotlib.figure import Figure
+
+    shown = [name for name in names() if not name.endswith('fp32')]
+    figure = Figure(figsize=(8, 2.8), layout='constrained')
+    for axes, name, color in zip(
+        figure.subplots(1, len(shown), sharey=True), shown, ('tab:orange', 'tab:green', 'tab:blue'), strict=True
+    ):
+        for _, _, history in runs(name):
+            steps = [r['step'] for r in history]
+            axes.plot(steps, [r['test_accuracy'] for r in history], color=color, lw=1)
+            axes.plot(steps, [r['train_accuracy'] for r in history], color='0.6', lw=1, zorder=0)
+        axes.set(title=TITLES[name], xlabel='step', ylim=(0, 1))
+        axes.grid(alpha=0.3)
+        axes.spines[['top', 'right']].set_visible(False)
+        axes.plot([], color=color, label='test')
+        axes.plot([], color='0.6', label='train')
+        axes.legend(frameon=False, loc='upper left', ncols=2)
+    figure.axes[0].set_ylabel('accuracy on CIFAR-10')
+    figure.savefig(path, dpi=120)
+
+
+def main():
+    path = ROOT / 'README.md'
+    path.write_text(readme(path.read_text(encoding='utf-8')), encoding='utf-8')
+    plot(ROOT / 'docs' / 'results.png')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,47 @@
+"""Question 1.2: the multi-layer perceptron in NumPy, with hand-written backpropagation."""
+
+import numpy as np
+
+from modules import LinearModule, ReLUModule, SoftMaxModule
+
+
+class MLP:
+    """Linear and ReLU layers in turn, then a linear layer and a softmax.
+
+    Args:
+        n_inputs: size of a sample.
+        n_hidden: list of hidden sizes, a linear layer and a ReLU each; empty for multinomial logistic regression.
+        n_classes: number of classes.
+        dtype: of the parameters.
+    Attributes:
+        layers: the modules, in order.
+    Raises:
+        ValueError: if a size is not positive, or if x or dout has a wrong shape.
+    """
+
+    def __init__(self, n_inputs, n_hidden, n_classes, dtype=np.float64):
+        self.layers = []
+        n_in = n_inputs
+        for n_out in n_hidden:
+            self.layers += [LinearModule(n_in, n_out, dtype), ReLUModule()]
+            n_in = n_out
+        self.layers += [LinearModule(n_in, n_classes, dtype), SoftMaxModule()]
+
+    @property
+    def linear_layers(self):
+        """The layers that have parameters."""
+        return [layer for layer in self.layers if isinstance(layer, LinearModule)]
+
+    def forward(self, x):
+        """Probabilities (B, n_classes) of x (B, n_inputs), or of images (B, ...) with n_inputs pixels each."""
+        out = x.reshape(len(x), -1)
+        for layer in self.layers:
+            out = layer.forward(out)
+        return out
+
+    def backward(self, dout):
+        """Sets the `grads` of every linear layer, given dout = ∂L/∂(probabilities), (B, n_classes)."""
+        for layer in reversed(self.layers[1:]):
+            dout = layer.backward(dout)
+        # ∂L/∂(images) would cost as much as the layer's forward pass, and nobody asks for it.
+        self.layers[0].backward(dout, input_gradient=False)

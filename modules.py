@@ -1,0 +1,182 @@
+"""Question 1.2: the modules of an MLP in NumPy, each with a forward and a hand-written backward pass.
+
+Every module maps x (B, in) to out (B, out), a row per sample. `backward(dout)` takes the gradient of the loss L with
+respect to `out` and returns `dx`, that with respect to x. L is the mean over the batch, so the 1/B is applied
+once, by the loss, and never again. Inputs are never modified, and a result has the dtype of its input.
+"""
+
+import numpy as np
+
+
+def _check_shape(name, array, expected):
+    """Raises ValueError if array's shape is not `expected`, in which a string stands for a free dimension."""
+    fits = array.ndim == len(expected) and all(
+        isinstance(e, str) or n == e for n, e in zip(array.shape, expected, strict=True)
+    )
+    if not fits:
+        wanted = ', '.join(str(e) for e in expected) + (',' if len(expected) == 1 else '')
+        raise ValueError(f'{name} must have shape ({wanted}), got {array.shape}')
+
+
+class LinearModule:
+    """Linear layer.
+
+    Forward:   x̃ = x Wᵀ + b
+    Backward:  ∂L/∂W = (∂L/∂x̃)ᵀ x     ∂L/∂b = Σ_rows ∂L/∂x̃     ∂L/∂x = ∂L/∂x̃ W
+
+    Shape: x (B, in), out (B, out), params and grads 'weight' (out, in) and 'bias' (out,).
+
+    Args:
+        in_features, out_features: sizes, positive integers.
+        dtype: of the parameters. They are drawn in float64 and rounded, so that a seed gives one network.
+    Raises:
+        ValueError: if a size is not positive, or if x or dout has a wrong shape.
+    """
+
+    def __init__(self, in_features, out_features, dtype=np.float64):
+        if in_features < 1 or out_features < 1:
+            raise ValueError(f'in_features and out_features must be positive, got {in_features} and {out_features}')
+        weight = np.random.normal(0, 1e-4, (out_features, in_features)).astype(dtype)
+        bias = np.zeros(out_features, dtype)
+        self.params = {'weight': weight, 'bias': bias}
+        self.grads = {'weight': np.zeros_like(weight), 'bias': np.zeros_like(bias)}
+
+    def forward(self, x):
+        W, b = self.params['weight'], self.params['bias']
+        _check_shape('x', x, ('B', W.shape[1]))
+        self.x = x
+        out = x @ W.T  # (B, out)
+        out += b
+        return out
+
+    def backward(self, dout, input_gradient=True):
+        """Sets `grads` and returns dx, or None with input_gradient=False: the first layer has no use for it."""
+        W = self.params['weight']
+        _check_shape('dout', dout, (len(self.x), W.shape[0]))
+        self.grads['weight'] = dout.T @ self.x  # (out, in)
+        self.grads['bias'] = dout.sum(axis=0)  # (out,)
+        return dout @ W if input_gradient else None  # (B, in)
+
+
+class ReLUModule:
+    """Rectified linear unit.
+
+    Forward:   x = max(0, x̃)
+    Backward:  ∂L/∂x̃ = ∂L/∂x ⊙ 1[x̃ > 0], with the subgradient 0 taken at 0
+
+    Shape: any, the same for x, out, dout and dx.
+    """
+
+    def forward(self, x):
+        self.positive = x > 0
+        return np.maximum(x, 0)
+
+    def backward(self, dout):
+        _check_shape('dout', dout, self.positive.shape)
+        return dout * self.positive
+
+
+class LeakyReLUModule:
+    """Leaky rectified linear unit (Maas, Hannun and Ng, 2013).
+
+    Forward:   x = x̃ if x̃ > 0 else a x̃, with the slope a = neg_slope
+    Backward:  ∂L/∂x̃ = ∂L/∂x ⊙ (1 if x̃ > 0 else a)
+
+    Shape: any, the same for x, out, dout and dx.
+    """
+
+    def __init__(self, neg_slope=0.01):
+        self.neg_slope = neg_slope
+
+    def forward(self, x):
+        self.slope = np.where(x > 0, 1, self.neg_slope).astype(x.dtype)
+        return x * self.slope
+
+    def backward(self, dout):
+        _check_shape('dout', dout, self.slope.shape)
+        return dout * self.slope
+
+
+class ELUModule:
+    """Exponential linear unit (Clevert, Unterthiner and Hochreiter, 2016).
+
+    Forward:   x = x̃ if x̃ > 0 else α (exp(x̃) − 1)
+    Backward:  ∂L/∂x̃ = ∂L/∂x ⊙ (1 if x̃ > 0 else α exp(x̃))
+
+    Shape: any, the same for x, out, dout and dx.
+    """
+
+    def __init__(self, alpha=1.0):
+        self.alpha = alpha
+
+    def forward(self, x):
+        negative = np.minimum(x, 0)  # exp of a large positive x̃ would overflow
+        self.slope = np.where(x > 0, 1, self.alpha * np.exp(negative)).astype(x.dtype)
+        return np.where(x > 0, x, self.alpha * np.expm1(negative)).astype(x.dtype)
+
+    def backward(self, dout):
+        _check_shape('dout', dout, self.slope.shape)
+        return dout * self.slope
+
+
+class SoftMaxModule:
+    """Softmax over the classes of each sample.
+
+    Forward:   x_i = exp(x̃_i − m) / Σ_j exp(x̃_j − m), with the row's maximum m, so that no exponent is positive
+    Backward:  ∂L/∂x̃ = x ⊙ (∂L/∂x − Σ_j x_j ∂L/∂x_j), which is (diag(x) − x xᵀ) ∂L/∂x without forming the matrix
+
+    A probability that underflows is given the smallest normal number of its dtype instead of 0. Cross entropy then
+    divides by something, and the gradient at the logits is x − t to rounding error however wrong the network is.
+
+    Shape: x and out (B, C).
+    Raises:
+        ValueError: if x or dout has a wrong shape.
+    """
+
+    def forward(self, x):
+        _check_shape('x', x, ('B', 'C'))
+        exp = np.exp(x - x.max(axis=1, keepdims=True))
+        exp /= exp.sum(axis=1, keepdims=True)
+        self.out = np.maximum(exp, np.finfo(x.dtype).tiny)
+        return self.out
+
+    def backward(self, dout):
+        _check_shape('dout', dout, self.out.shape)
+        return self.out * (dout - np.sum(self.out * dout, axis=1, keepdims=True))
+
+
+class CrossEntropyModule:
+    """Cross entropy of probabilities x and targets t, the mean over the batch.
+
+    Forward:   L = −1/B Σ_b Σ_i t_bi log x_bi
+    Backward:  ∂L/∂x_bi = −t_bi / (B x_bi)
+
+    Both are functions of their arguments alone: nothing is kept in between. A probability below the smallest normal
+    number of its dtype counts as that number, so that the loss is finite.
+
+    Shape: x (B, C); y (B, C), one-hot or any distribution, or (B,), integer classes.
+    Raises:
+        ValueError: if a shape is wrong, or if a class is not in 0 ... C−1.
+    """
+
+    @staticmethod
+    def _targets(x, y):
+        """y as an array of x's shape and dtype."""
+        _check_shape('x', x, ('B', 'C'))
+        y = np.asarray(y)
+        if np.issubdtype(y.dtype, np.integer) and y.ndim == 1:
+            _check_shape('y', y, (len(x),))
+            if np.any((y < 0) | (y >= x.shape[1])):
+                raise ValueError(f'classes must lie in 0 ... {x.shape[1] - 1}, got {y.min()} ... {y.max()}')
+            return np.eye(x.shape[1], dtype=x.dtype)[y]
+        _check_shape('y', y, x.shape)
+        return y.astype(x.dtype, copy=False)
+
+    def forward(self, x, y):
+        t = self._targets(x, y)
+        log_x = np.log(np.maximum(x, np.finfo(x.dtype).tiny))
+        return -np.sum(t * log_x) / len(x)
+
+    def backward(self, x, y):
+        t = self._targets(x, y)
+        return -t / np.maximum(x, np.finfo(x.dtype).tiny) / len(x)

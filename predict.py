@@ -1,0 +1,112 @@
+"""Name what is on a picture with a trained network: the most probable classes with their probabilities.
+
+    python predict.py cat.jpg holiday/*.png --checkpoint runs/convnet_pytorch
+
+The centre square of each picture is shrunk or enlarged to 32x32 pixels, what the network was trained on.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+from convnet_pytorch import ConvNet
+from mlp_pytorch import MLP
+from torch_utils import read_checkpoint
+from train_utils import ArgumentParser, RunError, class_names, number, reading, run_script
+
+MAX_PIXELS = 50_000_000
+
+
+def parse_flags(argv=None):
+    parser = ArgumentParser(prog='predict.py', description=__doc__.splitlines()[0])
+    parser.add_argument('images', nargs='+', metavar='PATH_TO_IMAGE', help='a picture of any common format and size')
+    parser.add_argument('--checkpoint', default='runs/convnet_pytorch', help='run folder of a PyTorch network')
+    parser.add_argument('--top', type=number(int, 1, 10), default=3, help='number of classes to name')
+    return parser.parse_args(argv)
+
+
+def read_picture(path):
+    """The centre square of a picture, uint8 (3, 32, 32), transparency laid on white.
+
+    Raises:
+        RunError: if the file is missing, no picture, broken, or of more than MAX_PIXELS pixels.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise RunError(f'{path} has {image.width}x{image.height} pixels: expected at most {MAX_PIXELS:,}')
+            image = ImageOps.exif_transpose(image).convert('RGBA')
+    except RunError:
+        raise
+    except FileNotFoundError as error:
+        raise RunError(f'{path} is missing') from error
+    except Exception as error:  # Pillow's decoders raise many kinds
+        raise RunError(f'{path} is no picture, or a broken one: {" ".join(str(error).split())}') from error
+    white = Image.new('RGBA', image.size, 'white')
+    square = ImageOps.fit(Image.alpha_composite(white, image).convert('RGB'), (32, 32), Image.Resampling.LANCZOS)
+    return np.array(square).transpose(2, 0, 1)
+
+
+def load_network(run):
+    """A trained network in evaluation mode, the function that normalises its input, and the names of its classes.
+
+    Args:
+        run: run folder of train_mlp_pytorch.py or train_convnet_pytorch.py, or the checkpoint in it.
+    Raises:
+        RunError: if there is no such checkpoint, or it is another kind of file.
+    """
+    path = Path(run)
+    path = path / 'checkpoint.pt' if path.is_dir() else path
+    if not path.exists():
+        raise RunError(f'{path} is missing: train with train_convnet_pytorch.py, or name a run with --checkpoint')
+    state = read_checkpoint(path)
+    with reading(path):
+        flags = argparse.Namespace(**state['flags'])
+        if 'dnn_hidden_units' in state['flags']:
+            options = {name: state['flags'][name] for name in ('batch_norm', 'dropout', 'activation', 'init')}
+            model = MLP(3 * 32 * 32, flags.dnn_hidden_units, 10, **options)
+        else:
+            model = ConvNet(3, 10)
+        if 'ema' in state:
+            averaged = {name.removeprefix('module.'): value for name, value in state['ema'].items()}
+            averaged.pop('n_averaged')
+            model.load_state_dict(averaged)
+        else:
+            model.load_state_dict(state['model'])
+        mean_image, std = state['mean_image'], state['std']
+
+    def normalise(pixels):
+        x = torch.from_numpy(pixels).float() - mean_image
+        return x if std is None else x / std
+
+    return model.eval(), normalise, class_names(flags)
+
+
+@torch.no_grad()
+def predict(flags):
+    """Prints a line for each picture; pictures that cannot be read are named at the end.
+
+    Raises:
+        RunError: if the checkpoint or one of the pictures cannot be read.
+    """
+    model, normalise, names = load_network(flags.checkpoint)
+    failures = []
+    for path in flags.images:
+        try:
+            x = normalise(read_picture(path))
+        except RunError as error:
+            failures.append(str(error))
+            continue
+        probabilities = model(x[None]).softmax(1)[0]
+        values, classes = probabilities.topk(flags.top)
+        answers = [f'{names[i]} {value:.3f}' for value, i in zip(values.tolist(), classes.tolist(), strict=True)]
+        print(f'{path}: ' + ', '.join(answers))
+    if failures:
+        raise RunError('; '.join(failures))
+
+
+if __name__ == '__main__':
+    run_script(predict, parse_flags())

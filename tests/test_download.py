@@ -1,0 +1,293 @@
+"""Fetching CIFAR-10, against a server on this machine that behaves well, badly and worse."""
+
+import hashlib
+import io
+import socket
+import tarfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import batches
+import numpy as np
+import pytest
+
+import cifar10_utils
+from cifar10_utils import DataError
+
+
+def md5(data):
+    return hashlib.md5(data).hexdigest()
+
+
+@pytest.fixture(scope='module')
+def original(tmp_path_factory):
+    """A folder of small batches, the archive of it as bytes, and the MD5 of each file."""
+    folder = tmp_path_factory.mktemp('original') / 'cifar-10-batches-py'
+    batches.write_folder(folder, n_train=12)
+    (folder / 'batches.meta').write_bytes(b'names')
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode='w:gz') as tar:
+        tar.add(folder, folder.name)
+    return folder, buffer.getvalue(), {path.name: md5(path.read_bytes()) for path in folder.iterdir()}
+
+
+class Handler(BaseHTTPRequestHandler):
+    """The first word of the path says how the server behaves."""
+
+    def log_message(self, *args):
+        pass
+
+    def do_GET(self):
+        behaviour, start = self.path.split('/')[1], int(self.headers.get('Range', 'bytes=0-')[6:-1])
+        visits = self.server.requests.count(behaviour)
+        self.server.requests.append(behaviour)
+        self.server.starts.append((behaviour, start))
+        data = self.server.archive
+        if behaviour == 'missing':
+            return self.send_error(404)
+        if behaviour == 'unavailable':
+            return self.send_error(503)
+        if behaviour == 'moved':
+            self.send_response(302)
+            self.send_header('Location', '/good')
+            return self.end_headers()
+        if behaviour == 'refuses_range' and start:
+            return self.send_error(416)
+        if behaviour == 'ignores_range':
+            start = 0
+        if behaviour == 'wrong':
+            data = bytes(len(data))
+        if behaviour == 'page':
+            data = b'<html>Please log in</html>'
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header('Content-Range', f'bytes {start + (behaviour == "lies")}-{len(data) - 1}/{len(data)}')
+        self.send_header('Content-Length', len(data) - start)
+        self.end_headers()
+        if behaviour == 'cut' or (behaviour in ('refuses_range', 'ignores_range', 'lies') and not visits):
+            data = data[: start + len(self.server.archive) // 3]
+        try:
+            for i in range(start, len(data), 2**14):
+                self.wfile.write(data[i : i + 2**14])
+                time.sleep({'slow': 0.01, 'slower': 0.1}.get(behaviour, 0))
+            if behaviour == 'stalls':
+                self.server.release.wait(10)
+        except OSError:
+            pass  # the client has had enough
+
+
+@pytest.fixture
+def server(original, monkeypatch):
+    _, archive, file_md5 = original
+    monkeypatch.setattr(cifar10_utils, 'ARCHIVE_BYTES', len(archive))
+    monkeypatch.setattr(cifar10_utils, 'ARCHIVE_MD5', md5(archive))
+    monkeypatch.setattr(cifar10_utils, 'FILE_MD5', file_md5)
+    monkeypatch.setattr(cifar10_utils, 'PAUSE', 0)
+    monkeypatch.setattr(cifar10_utils, 'PROBE_SECONDS', 0.3)
+    with ThreadingHTTPServer(('127.0.0.1', 0), Handler) as server:
+        server.daemon_threads = True
+        server.archive, server.requests, server.starts, server.release = archive, [], [], threading.Event()
+        server.url = lambda behaviour: f'http://127.0.0.1:{server.server_port}/{behaviour}'
+        server.set_sources = lambda *behaviours: monkeypatch.setattr(
+            cifar10_utils, 'SOURCES', tuple(map(server.url, behaviours))
+        )
+        server.set_sources('missing')
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.release.set()
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def target(tmp_path):
+    return tmp_path / 'cifar10' / 'my-folder'
+
+
+def assert_complete(target, original):
+    folder, _, file_md5 = original
+    assert {path.name: md5(path.read_bytes()) for path in target.iterdir()} == file_md5
+    left = {path.name for path in target.parent.iterdir()} - {target.name, 'cifar-10-python.tar.gz.lock'}
+    assert left <= {'cifar-10-python.tar.gz'}  # no .part, no temporary folder
+    for read, expected in zip(cifar10_utils.load_cifar10(target), cifar10_utils.load_cifar10(folder), strict=True):
+        np.testing.assert_array_equal(read, expected)
+
+
+@pytest.mark.parametrize('behaviour', ['good', 'slow', 'moved'])
+def test_missing_folder_is_fetched_and_read(server, target, original, behaviour):
+    server.set_sources(behaviour)
+    sets = cifar10_utils.get_cifar10(target, one_hot=False)
+    assert sets['train'].num_examples == 60 and sets['test'].num_examples == 8
+    assert_complete(target, original)
+
+
+def test_folder_that_exists_is_never_fetched(server, target):
+    target.mkdir(parents=True)
+    with pytest.raises(DataError, match='holds no CIFAR-10'):
+        cifar10_utils.get_cifar10(target, data_url=server.url('good'))
+    assert server.requests == []
+
+
+def test_fastest_source_is_taken(server, target, original):
+    server.set_sources('slower', 'good')
+    cifar10_utils.get_cifar10(target)
+    assert sorted(server.requests[:2]) == ['good', 'slower'] and server.requests[2:] == ['good']
+    assert_complete(target, original)
+
+
+def test_data_url_comes_first_and_alone_if_it_works(server, target, original):
+    server.set_sources('slow')
+    cifar10_utils.get_cifar10(target, data_url=server.url('good'))
+    assert server.requests == ['good']
+    assert_complete(target, original)
+
+
+@pytest.mark.parametrize('bad', ['missing', 'unavailable', 'wrong', 'page'])
+def test_next_source_follows_when_one_fails(server, target, original, bad, capsys):
+    server.set_sources('slow')
+    cifar10_utils.get_cifar10(target, data_url=server.url(bad))
+    assert server.requests == [bad, 'slow', 'slow']
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith('No luck'))
+    assert server.url(bad) in line
+    assert_complete(target, original)
+
+
+def test_bytes_with_the_wrong_md5_are_never_used(server, target):
+    with pytest.raises(DataError, match='another MD5'):
+        cifar10_utils.get_cifar10(target, data_url=server.url('wrong'))
+    assert {path.name for path in target.parent.iterdir()} <= {'cifar-10-python.tar.gz.lock'}
+
+
+def test_connection_cut_off_resumes_where_it_stopped(server, target, original):
+    cifar10_utils.get_cifar10(target, data_url=server.url('cut'))
+    third = len(server.archive) // 3
+    assert server.starts == [('cut', 0), ('cut', third), ('cut', 2 * third), ('cut', 3 * third)][: len(server.starts)]
+    assert len(server.starts) >= 3
+    assert_complete(target, original)
+
+
+@pytest.mark.parametrize('behaviour', ['refuses_range', 'ignores_range'])
+def test_server_without_ranges_starts_again(server, target, original, behaviour):
+    cifar10_utils.get_cifar10(target, data_url=server.url(behaviour))
+    assert set(server.requests) == {behaviour}
+    assert_complete(target, original)
+
+
+def test_server_that_resumes_elsewhere_is_left(server, target, original):
+    server.set_sources('good')
+    cifar10_utils.get_cifar10(target, data_url=server.url('lies'))
+    assert server.starts[-1] == ('good', len(server.archive) // 3)  # what 'lies' gave first is of use
+    assert_complete(target, original)
+
+
+def test_part_file_of_an_earlier_run_is_completed(server, target, original):
+    target.parent.mkdir(parents=True)
+    (target.parent / 'cifar-10-python.tar.gz.part').write_bytes(server.archive[:1000])
+    cifar10_utils.get_cifar10(target, data_url=server.url('good'))
+    assert server.starts == [('good', 1000)]
+    assert_complete(target, original)
+
+
+@pytest.mark.parametrize('length', [1000, 'all', 'more'])
+def test_bad_part_file_is_started_again(server, target, original, length):
+    n = {'all': len(server.archive), 'more': len(server.archive) + 10}.get(length, length)
+    target.parent.mkdir(parents=True)
+    (target.parent / 'cifar-10-python.tar.gz.part').write_bytes(bytes(n))
+    cifar10_utils.get_cifar10(target, data_url=server.url('refuses_range' if length == 'more' else 'good'))
+    assert server.starts[-1][1] == 0
+    assert_complete(target, original)
+
+
+def test_interrupted_fetch_keeps_what_it_has(server, target, original, monkeypatch):
+    monkeypatch.setattr(cifar10_utils, 'ATTEMPTS', 1)
+    with pytest.raises(DataError, match='cut off after'):
+        cifar10_utils.get_cifar10(target, data_url=server.url('cut'))
+    assert not target.exists()
+    cifar10_utils.get_cifar10(target, data_url=server.url('good'))
+    assert server.starts[-1] == ('good', len(server.archive) // 3)
+    assert_complete(target, original)
+
+
+def test_silent_server_times_out(server, target, original, monkeypatch):
+    monkeypatch.setattr(cifar10_utils, 'TIMEOUT', 0.2)
+    server.set_sources('good')
+    with socket.create_server(('127.0.0.1', 0)) as silent:  # accepts, and never answers
+        cifar10_utils.get_cifar10(target, data_url=f'http://127.0.0.1:{silent.getsockname()[1]}/')
+    assert_complete(target, original)
+
+
+@pytest.mark.parametrize('place', ['cifar10', '.'])
+def test_archive_put_by_hand_is_used(server, target, original, tmp_path, place):
+    target.parent.mkdir()
+    (tmp_path / place / 'cifar-10-python.tar.gz').write_bytes(server.archive)
+    cifar10_utils.get_cifar10(target)
+    assert server.requests == []
+    assert_complete(target, original)
+
+
+def test_archive_put_by_hand_with_another_md5_is_passed_over(server, target, original, capsys):
+    target.parent.mkdir()
+    (target.parent / 'cifar-10-python.tar.gz').write_bytes(server.archive[:-1])
+    cifar10_utils.get_cifar10(target, data_url=server.url('good'))
+    assert 'is passed over' in capsys.readouterr().err
+    assert_complete(target, original)
+
+
+def test_without_a_network_the_ways_on_are_listed(server, target, monkeypatch):
+    with socket.create_server(('127.0.0.1', 0)) as closed:
+        address = f'http://127.0.0.1:{closed.getsockname()[1]}/'
+    monkeypatch.setattr(cifar10_utils, 'SOURCES', (address,))
+    with pytest.raises(DataError) as error:
+        cifar10_utils.get_cifar10(target)
+    message = str(error.value)
+    assert str(target) in message and address in message and 'refused' in message
+    assert f'put it at {target.parent / "cifar-10-python.tar.gz"}' in message
+    assert '--data_dir' in message and '--data_url' in message and '--dataset shapes10' in message
+    assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    'url', ['file:///etc/hostname', 'ftp://127.0.0.1/a', 'a', '', 'http://', 'http://[', 'http://a b/']
+)
+def test_other_addresses_are_refused(server, target, url):
+    with pytest.raises(DataError, match=r'expected an address|no valid address|no host'):
+        cifar10_utils.get_cifar10(target, data_url=url)
+
+
+def test_file_with_another_md5_in_the_archive_is_refused(server, target, original, monkeypatch):
+    monkeypatch.setattr(cifar10_utils, 'FILE_MD5', original[2] | {'data_batch_3': md5(b'')})
+    with pytest.raises(DataError, match=r'data_batch_3 in .* has another MD5'):
+        cifar10_utils.get_cifar10(target, data_url=server.url('good'))
+    assert not target.exists()
+
+
+def test_only_the_expected_files_are_unpacked(server, target, original, tmp_path, monkeypatch):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode='w:gz') as tar:
+        tar.add(original[0], 'cifar-10-batches-py')
+        for name in ('../evil', str(tmp_path / 'evil'), 'cifar-10-batches-py/evil', 'evil'):
+            tar.addfile(tarfile.TarInfo(name))
+    server.archive = buffer.getvalue()
+    monkeypatch.setattr(cifar10_utils, 'ARCHIVE_BYTES', len(server.archive))
+    monkeypatch.setattr(cifar10_utils, 'ARCHIVE_MD5', md5(server.archive))
+    cifar10_utils.get_cifar10(target, data_url=server.url('good'))
+    assert not [path for path in tmp_path.rglob('*evil*')]
+    assert_complete(target, original)
+
+
+def test_place_that_cannot_be_written(server, tmp_path):
+    (tmp_path / 'file').touch()
+    with pytest.raises(DataError, match='cannot be written'):
+        cifar10_utils.get_cifar10(tmp_path / 'file' / 'cifar10' / 'x', data_url=server.url('good'))
+
+
+def test_two_that_fetch_at_once_fetch_once(server, target, original):
+    # Threads stand for processes: each opens the lock file for itself.
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(cifar10_utils.get_cifar10, target, data_url=server.url('slow')) for _ in range(2)]
+    assert [sets.result()['train'].num_examples for sets in both] == [60, 60]
+    assert server.requests == ['slow']
+    assert_complete(target, original)

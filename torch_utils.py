@@ -1,0 +1,292 @@
+"""What both PyTorch training scripts share: flags, device, precision, processes, augmentation, evaluation, checkpoints.
+
+Several processes (`torchrun --nproc_per_node N train_*.py ...`) draw the same global batch order and each takes every
+N-th row of it, so that an epoch sees each example once and the averaged gradients are those of the whole batch.
+"""
+
+import atexit
+import io
+import os
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from train_utils import UsageError, load_data, number, reading, write_atomically
+
+
+def add_torch_flags(parser, *, optimizer, precision, augmentation):
+    """Adds the flags that both PyTorch scripts have on top of the common ones."""
+    fraction = number(float, 0, 1)
+    add = parser.add_argument
+    add('--optimizer', type=str.lower, choices=['sgd', 'adam', 'adamw'], default=optimizer, help='update rule')
+    add('--momentum', type=fraction, default=0.0, help='of SGD')
+    add('--nesterov', action='store_true', help="Nesterov's form of momentum")
+    add('--weight_decay', type=number(float, 0), default=0.0, help='L2 penalty; decoupled in adamw')
+    add('--lr_schedule', choices=['constant', 'cosine', 'onecycle'], default='constant', help='of the learning rate')
+    add('--label_smoothing', type=fraction, default=0.0, help='share of the target spread over all classes')
+    add('--augment', action='store_true', help=augmentation)
+    add('--ema', type=fraction, default=0.0, help='decay of a moving average of the weights, evaluated in their place')
+    add('--standardize', action='store_true', help='divide the images by the standard deviation of each channel')
+    add('--device', choices=['auto', 'cpu', 'cuda', 'mps'], default='auto', help='where to compute')
+    add('--precision', choices=['auto', 'fp32', 'bf16'], default=precision, help='of the matrix products')
+    add('--tensorboard', action='store_true', help='write the history for TensorBoard too')
+
+
+def check_torch_flags(parser, flags):
+    """Ends the program with one line if flags contradict each other."""
+    if flags.momentum and flags.optimizer != 'sgd':
+        parser.error(f'--momentum belongs to --optimizer sgd, got {flags.optimizer}, which has its own')
+    if flags.nesterov and not flags.momentum:
+        parser.error('--nesterov needs a --momentum above 0')
+    if flags.ema == 1 or flags.momentum == 1:
+        parser.error('--ema and --momentum must be below 1: at 1 nothing is ever learnt')
+
+
+class Machine:
+    """Where this process computes: device, precision, and its place among the processes that train together.
+
+    Attributes:
+        device: torch.device.
+        precision: 'fp32' or 'bf16'.
+        rank, world_size: number of this process, and of all.
+    Raises:
+        UsageError: if the device is not there, or batch_size is no multiple of world_size.
+    """
+
+    def __init__(self, flags):
+        self.rank, self.world_size = int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))
+        self.device = self._device(flags.device)
+        self.precision = self._precision(flags.precision)
+        if flags.batch_size % self.world_size:
+            raise UsageError(f'--batch_size must be a multiple of the {self.world_size} processes: {flags.batch_size}')
+        if self.world_size > 1 and not dist.is_initialized():
+            dist.init_process_group('nccl' if self.device.type == 'cuda' else 'gloo')
+            atexit.register(dist.destroy_process_group)
+
+    def _device(self, name):
+        found = {'cuda': torch.cuda.is_available(), 'mps': torch.backends.mps.is_available(), 'cpu': True}
+        if name == 'auto':
+            name = next(n for n in found if found[n])
+        if not found[name]:
+            raise UsageError(f'--device {name} is not to be had here; --device auto takes what there is')
+        if name != 'cuda':
+            return torch.device(name)
+        torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', 0)))
+        return torch.device('cuda', torch.cuda.current_device())
+
+    def _precision(self, name):
+        return name if name != 'auto' else 'bf16' if has_bf16(self.device) else 'fp32'
+
+    def autocast(self):
+        """Context in which matrix products are computed in this machine's precision."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == 'bf16')
+
+    def load_data(self, flags):
+        """load_data, one process before the others: it may fetch what they then find."""
+        if self.rank > 0:
+            dist.barrier()
+        data = load_data(flags, standardize=flags.standardize)
+        if self.rank == 0 and self.world_size > 1:
+            dist.barrier()
+        return data
+
+    def next_batch(self, data_set, batch_size):
+        """This process's rows of the next global batch, on its device: images (B, 3, 32, 32) and labels (B,)."""
+        x, y = data_set.next_batch(batch_size, self.rank, self.world_size)
+        return torch.from_numpy(x).to(self.device), torch.from_numpy(y).to(self.device)
+
+    def mean(self, *values):
+        """The means of scalar tensors over the processes, as floats."""
+        values = torch.stack([value.detach() for value in values])
+        if self.world_size > 1:
+            dist.all_reduce(values)
+            values /= self.world_size
+        return values.tolist()
+
+    def parallel(self, model):
+        """The model, with gradients averaged over the processes where there are several; each drops other units."""
+        if self.world_size == 1:
+            return model
+        torch.manual_seed(torch.initial_seed() + self.rank)
+        return nn.parallel.DistributedDataParallel(model)
+
+    def __str__(self):
+        processes = f', {self.world_size} processes' if self.world_size > 1 else ''
+        return f'{self.device.type} in {self.precision}{processes}'
+
+
+def has_bf16(device):
+    """Whether the hardware multiplies bfloat16 matrices in silicon: AVX512-BF16 or AMX, Ampere GPUs or newer."""
+    if device.type == 'cuda':
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    cpu = getattr(torch.cpu, 'get_capabilities', dict)() if device.type == 'cpu' else {}
+    return bool(cpu.get('avx512_bf16') or cpu.get('amx_bf16'))
+
+
+def make_optimizer(flags, model):
+    """The optimiser that the flags ask for; fused into one pass over the parameters where torch can."""
+    fused = next(model.parameters()).device.type in ('cpu', 'cuda')
+    options = {'lr': flags.learning_rate, 'weight_decay': flags.weight_decay, 'fused': fused}
+    if flags.optimizer == 'sgd':
+        return torch.optim.SGD(model.parameters(), momentum=flags.momentum, nesterov=flags.nesterov, **options)
+    return {'adam': torch.optim.Adam, 'adamw': torch.optim.AdamW}[flags.optimizer](model.parameters(), **options)
+
+
+def make_scheduler(flags, optimizer, max_steps):
+    """The learning rate of each step: constant, half a cosine down to 0, or one cycle up to learning_rate and down."""
+    schedules = torch.optim.lr_scheduler
+    if flags.lr_schedule == 'cosine':
+        return schedules.CosineAnnealingLR(optimizer, max_steps)
+    if flags.lr_schedule == 'onecycle':
+        return schedules.OneCycleLR(optimizer, flags.learning_rate, max_steps, cycle_momentum=False)
+    return schedules.ConstantLR(optimizer, factor=1)
+
+
+def make_ema(flags, model):
+    """A moving average of the weights and buffers of the model, or None if the flags ask for none."""
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(flags.ema), use_buffers=True) if flags.ema else None
+
+
+def make_writer(flags, run):
+    """A TensorBoard writer in the run folder, or None if the flags ask for none."""
+    if not (flags.tensorboard and run.record):
+        return None
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(run.path / 'tensorboard', purge_step=run.step + 1)
+
+
+def accuracy(logits, labels):
+    """Fraction of rows of logits (B, C) whose largest entry is at the label, as a scalar tensor."""
+    return (logits.argmax(1) == labels).float().mean()
+
+
+def augment(x, generator, machine, padding=4, cutout=0):
+    """Flips half the images and shifts each by up to `padding` pixels; blanks a square of `cutout` pixels' side.
+
+    The random numbers are drawn for the whole global batch, so that they do not depend on the number of processes.
+    Blank pixels are 0, the mean image.
+
+    Args:
+        x: (B, C, H, W), this process's rows of the global batch.
+        generator: CPU torch.Generator.
+    Returns:
+        a new tensor of x's shape.
+    """
+    B, _, H, W = x.shape
+
+    def draw(high):
+        numbers = torch.randint(high, (B * machine.world_size,), generator=generator)
+        return numbers[machine.rank :: machine.world_size].to(x.device)  # (B,)
+
+    flipped, top, left = draw(2).bool(), draw(2 * padding + 1), draw(2 * padding + 1)
+    windows = F.pad(x, [padding] * 4).unfold(2, H, 1).unfold(3, W, 1)  # (B, C, 2 padding + 1, 2 padding + 1, H, W)
+    x = windows[torch.arange(B, device=x.device), :, top, left]  # (B, C, H, W)
+    x = torch.where(flipped[:, None, None, None], x.flip(3), x)
+    if cutout:
+        row, column = draw(H), draw(W)
+        first = cutout // 2
+        rows = torch.arange(H, device=x.device) - row[:, None] + first  # (B, H)
+        columns = torch.arange(W, device=x.device) - column[:, None] + first  # (B, W)
+        blank = ((rows >= 0) & (rows < cutout))[:, :, None] & ((columns >= 0) & (columns < cutout))[:, None, :]
+        x = x.masked_fill(blank[:, None], 0)
+    return x
+
+
+@torch.no_grad()
+def predict_logits(model, data_set, machine, chunk=1000, flip=False):
+    """Logits (N, C) in float32 and labels (N,) of a whole data set, on the CPU.
+
+    Computed in evaluation mode, which is undone afterwards, without drawing a random number. Processes share the rows.
+    With `flip`, the logits are the mean of those of the image and of its mirror image.
+    """
+    was_training = model.training
+    model.eval()
+    if machine.world_size > 1:
+        for buffer in model.buffers():  # each process has running statistics of its own
+            dist.broadcast(buffer, 0)
+    logits, labels = [], []
+    for x, y in data_set.chunks(chunk):
+        mine = slice(machine.rank, None, machine.world_size)
+        x = torch.from_numpy(x[mine]).to(machine.device)
+        with machine.autocast():
+            out = (model(x) + model(x.flip(3))) / 2 if flip else model(x)
+        logits.append(out.new_zeros(len(y), out.shape[1], dtype=torch.float32))
+        logits[-1][mine] = out.float()
+        labels.append(torch.from_numpy(y))
+    logits = torch.cat(logits)
+    if machine.world_size > 1:
+        dist.all_reduce(logits)
+    model.train(was_training)
+    return logits.cpu(), torch.cat(labels)
+
+
+def evaluate(model, data_set, machine, chunk=1000, flip=False):
+    """Mean cross entropy and accuracy over the whole set, whatever the size of the chunks."""
+    logits, labels = predict_logits(model, data_set, machine, chunk, flip)
+    return F.cross_entropy(logits, labels).item(), (logits.argmax(1) == labels).double().mean().item()
+
+
+def _random_states(machine):
+    """States of NumPy's and torch's random numbers as tensors; torch's for every process, since they differ."""
+    _, keys, *rest = np.random.get_state()
+    state = {'numpy': torch.from_numpy(keys.astype(np.int64)), 'numpy_rest': rest}
+    torch_states = {'cpu': torch.get_rng_state()}
+    if machine.device.type == 'cuda':
+        torch_states['cuda'] = torch.cuda.get_rng_state()
+    states = [torch_states] * machine.world_size
+    if machine.world_size > 1:
+        dist.all_gather_object(states, torch_states)
+    return state | {'torch': states}
+
+
+def _set_random_states(state, machine):
+    position, has_gauss, cached_gaussian = state['numpy_rest']
+    np.random.set_state(('MT19937', state['numpy'].numpy().astype(np.uint32), position, has_gauss, cached_gaussian))
+    states = state['torch'][machine.rank]
+    torch.set_rng_state(states['cpu'])
+    if 'cuda' in states:
+        torch.cuda.set_rng_state(states['cuda'])
+
+
+def save_checkpoint(path, run, machine, train_set, generator, **parts):
+    """Writes the whole state of training; every process calls it, the first one writes.
+
+    Args:
+        parts: model, optimizer and whatever else has a state_dict.
+    """
+    state = {name: part.state_dict() for name, part in parts.items()}
+    state |= {'run': run.state(), 'flags': vars(run.flags), 'random': _random_states(machine)}
+    state |= {'data': {k: torch.as_tensor(v) for k, v in train_set.state_dict().items()}}
+    state |= {'generator': generator.get_state(), 'mean_image': torch.from_numpy(train_set.mean_image)}
+    state |= {'std': None if train_set.std is None else torch.from_numpy(train_set.std)}
+    if run.record:
+        file = io.BytesIO()
+        torch.save(state, file)
+        write_atomically(path, file.getvalue())
+
+
+def read_checkpoint(path, device='cpu'):
+    """The content of a checkpoint, as tensors, numbers, strings and containers of them: nothing in it can run.
+
+    Raises:
+        RunError: if the file cannot be read or holds anything else.
+    """
+    with reading(path):
+        return torch.load(path, map_location=device, weights_only=True)
+
+
+def load_checkpoint(path, run, machine, train_set, generator, **parts):
+    """Restores what save_checkpoint wrote."""
+    state = read_checkpoint(path)
+    with reading(path):
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        train_set.load_state_dict({k: v.numpy() for k, v in state['data'].items()})
+        generator.set_state(state['generator'])
+        _set_random_states(state['random'], machine)
+        run.load_state(state['run'])

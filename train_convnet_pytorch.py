@@ -1,0 +1,122 @@
+"""Question 4: train the ConvNet on CIFAR-10, by default with Adam as the assignment asks.
+
+    python train_convnet_pytorch.py                             # the assignment's default run
+    python train_convnet_pytorch.py --augment --lr_schedule onecycle --learning_rate 1e-3 --batch_size 128 --epochs 30
+    python train_convnet_pytorch.py --resume                    # continue a run that was cut off
+    torchrun --nproc_per_node 2 train_convnet_pytorch.py        # several processes, each with its share of every batch
+
+Prints a line per evaluation; leaves curves, confusion matrix, mistakes, filters, history, summary and checkpoint in
+--out_dir.
+"""
+
+import numpy as np
+import torch
+from torch import nn
+
+from convnet_pytorch import ConvNet
+from torch_utils import (
+    Machine,
+    accuracy,
+    add_torch_flags,
+    augment,
+    check_torch_flags,
+    evaluate,
+    load_checkpoint,
+    make_ema,
+    make_optimizer,
+    make_scheduler,
+    make_writer,
+    predict_logits,
+    save_checkpoint,
+)
+from train_utils import (
+    ArgumentParser,
+    Run,
+    add_common_flags,
+    class_names,
+    number,
+    plot_filters,
+    plot_predictions,
+    run_script,
+)
+
+
+def parse_flags(argv=None):
+    parser = ArgumentParser(prog='train_convnet_pytorch.py', description=__doc__.splitlines()[0])
+    length = add_common_flags(
+        parser, learning_rate=1e-4, max_steps=5000, batch_size=32, eval_freq=500, out_dir='runs/convnet_pytorch'
+    )
+    add_torch_flags(
+        parser, optimizer='adam', precision='auto', augmentation='flip, crop and cut out the training images'
+    )
+    length.add_argument('--epochs', type=number(int, 1), help='passes over the training set, instead of --max_steps')
+    parser.add_argument('--tta', action='store_true', help='report the test accuracy averaged over mirror images too')
+    flags = parser.parse_args(argv)
+    check_torch_flags(parser, flags)
+    return flags
+
+
+def train(flags):
+    """Trains and returns the history, a dict per evaluation."""
+    machine = Machine(flags)
+    run = Run(flags, record=machine.rank == 0)
+    data = machine.load_data(flags)
+    train_set = data['train']
+    evaluated = [name for name in ('validation', 'test') if data[name].num_examples]
+    if flags.epochs:
+        run.max_steps = flags.epochs * (train_set.num_examples // flags.batch_size)
+
+    np.random.seed(flags.seed)
+    torch.manual_seed(flags.seed)
+    generator = torch.Generator().manual_seed(flags.seed)
+    # oneDNN and cuDNN convolve fastest with the channels innermost.
+    model = ConvNet(3, 10).to(machine.device, memory_format=torch.channels_last)
+    network = machine.parallel(model)
+    cross_entropy = nn.CrossEntropyLoss(label_smoothing=flags.label_smoothing)
+    optimizer = make_optimizer(flags, model)
+    scheduler = make_scheduler(flags, optimizer, run.max_steps)
+    ema = make_ema(flags, model)
+    parts = {'model': model, 'optimizer': optimizer, 'scheduler': scheduler} | ({'ema': ema} if ema else {})
+
+    run.start(__file__, parse_flags([]))
+    run.print(f'training on {machine}')
+    checkpoint = run.path / 'checkpoint.pt'
+    if run.resuming and checkpoint.exists():
+        load_checkpoint(checkpoint, run, machine, train_set, generator, **parts)
+    writer = make_writer(flags, run)
+
+    with run.progress() as progress:
+        while run.step < run.max_steps:
+            x, y = machine.next_batch(train_set, flags.batch_size)  # (B, 3, 32, 32), (B,)
+            if flags.augment:
+                x = augment(x, generator, machine, cutout=8)
+
+            with machine.autocast():
+                logits = network(x)  # (B, 10)
+                loss = cross_entropy(logits, y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            scheduler.step()
+            if ema:
+                ema.update_parameters(model)
+
+            run.count_step(*machine.mean(loss, accuracy(logits, y)))
+            progress.update(flags.batch_size)
+            if run.is_evaluation_due():
+                run.log({name: evaluate(ema or model, data[name], machine) for name in evaluated})
+                save_checkpoint(checkpoint, run, machine, train_set, generator, **parts)
+                run.write_history(writer)
+
+    evaluated_model = ema or model
+    more = {'test_accuracy_tta': evaluate(evaluated_model, data['test'], machine, flip=True)[1]} if flags.tta else {}
+    logits, _ = predict_logits(evaluated_model, data['test'], machine)
+    if run.record:
+        plot_predictions(run.path, data['test'], logits.softmax(1).numpy(), class_names(flags))
+        plot_filters(run.path, model.features[0].weight.detach().float().cpu().numpy())
+    run.finish(**more)
+    return run.history
+
+
+if __name__ == '__main__':
+    run_script(train, parse_flags())

@@ -1,0 +1,114 @@
+"""Question 2: train the PyTorch MLP on CIFAR-10, by default exactly as question 1.2 trains the NumPy MLP.
+
+    python train_mlp_pytorch.py                                 # the assignment's default run
+    python train_mlp_pytorch.py --dnn_hidden_units 512,256 --batch_norm manual --optimizer adam --learning_rate 1e-3
+    python train_mlp_pytorch.py --resume                        # continue a run that was cut off
+    torchrun --nproc_per_node 2 train_mlp_pytorch.py            # several processes, each with its share of every batch
+
+Prints a line per evaluation; leaves curves, history, summary and checkpoint in --out_dir.
+"""
+
+import numpy as np
+import torch
+from torch import nn
+
+from mlp_pytorch import ACTIVATIONS, BATCH_NORMS, INITS, MLP
+from torch_utils import (
+    Machine,
+    accuracy,
+    add_torch_flags,
+    augment,
+    check_torch_flags,
+    evaluate,
+    load_checkpoint,
+    make_ema,
+    make_optimizer,
+    make_scheduler,
+    make_writer,
+    save_checkpoint,
+)
+from train_utils import ArgumentParser, Run, add_common_flags, hidden_units, number, run_script
+
+
+def parse_flags(argv=None):
+    parser = ArgumentParser(prog='train_mlp_pytorch.py', description=__doc__.splitlines()[0])
+    parser.add_argument('--dnn_hidden_units', type=hidden_units, default=[100], help='sizes of the hidden layers')
+    length = add_common_flags(
+        parser, learning_rate=2e-3, max_steps=1500, batch_size=200, eval_freq=100, out_dir='runs/mlp_pytorch'
+    )
+    add_torch_flags(parser, optimizer='sgd', precision='fp32', augmentation='flip and crop the training images')
+    length.add_argument('--epochs', type=number(int, 1), help='passes over the training set, instead of --max_steps')
+    add = parser.add_argument
+    add('--batch_norm', choices=['none', *BATCH_NORMS], default='none', help="the last two are question 3's own")
+    add('--dropout', type=number(float, 0, 1), default=0.0, help='probability of dropping a hidden unit')
+    add('--activation', choices=list(ACTIVATIONS), default='relu', help='of the hidden layers')
+    add('--init', choices=list(INITS), default='normal', help="of the weights; normal is the assignment's")
+    flags = parser.parse_args(argv)
+    check_torch_flags(parser, flags)
+    return flags
+
+
+def train(flags):
+    """Trains and returns the history, a dict per evaluation."""
+    machine = Machine(flags)
+    run = Run(flags, record=machine.rank == 0)
+    data = machine.load_data(flags)
+    train_set = data['train']
+    evaluated = [name for name in ('validation', 'test') if data[name].num_examples]
+    if flags.epochs:
+        run.max_steps = flags.epochs * (train_set.num_examples // flags.batch_size)
+
+    np.random.seed(flags.seed)
+    torch.manual_seed(flags.seed)
+    generator = torch.Generator().manual_seed(flags.seed)
+    model = MLP(
+        3 * 32 * 32,
+        flags.dnn_hidden_units,
+        10,
+        batch_norm=flags.batch_norm,
+        dropout=flags.dropout,
+        activation=flags.activation,
+        init=flags.init,
+    ).to(machine.device)
+    network = machine.parallel(model)
+    cross_entropy = nn.CrossEntropyLoss(label_smoothing=flags.label_smoothing)
+    optimizer = make_optimizer(flags, model)
+    scheduler = make_scheduler(flags, optimizer, run.max_steps)
+    ema = make_ema(flags, model)
+    parts = {'model': model, 'optimizer': optimizer, 'scheduler': scheduler} | ({'ema': ema} if ema else {})
+
+    run.start(__file__, parse_flags([]))
+    run.print(f'training on {machine}')
+    checkpoint = run.path / 'checkpoint.pt'
+    if run.resuming and checkpoint.exists():
+        load_checkpoint(checkpoint, run, machine, train_set, generator, **parts)
+    writer = make_writer(flags, run)
+
+    with run.progress() as progress:
+        while run.step < run.max_steps:
+            x, y = machine.next_batch(train_set, flags.batch_size)  # (B, 3, 32, 32), (B,)
+            if flags.augment:
+                x = augment(x, generator, machine)
+
+            with machine.autocast():
+                logits = network(x)  # (B, 10)
+                loss = cross_entropy(logits, y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            scheduler.step()
+            if ema:
+                ema.update_parameters(model)
+
+            run.count_step(*machine.mean(loss, accuracy(logits, y)))
+            progress.update(flags.batch_size)
+            if run.is_evaluation_due():
+                run.log({name: evaluate(ema or model, data[name], machine) for name in evaluated})
+                save_checkpoint(checkpoint, run, machine, train_set, generator, **parts)
+                run.write_history(writer)
+    run.finish()
+    return run.history
+
+
+if __name__ == '__main__':
+    run_script(train, parse_flags())

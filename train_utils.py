@@ -1,0 +1,450 @@
+"""What the training scripts share and is not the lesson: common flags, accuracy, the run folder, curves.
+
+A run folder holds
+    config.json     command, flags, versions and hardware: what it takes to repeat the run
+    history.csv     a row per evaluation
+    summary.json    the last step's figures, with time and memory; written when the run has finished
+    curves.pdf/png  loss and accuracy, train and test
+    checkpoint.*    the whole state of training at the last evaluation, for --resume
+"""
+
+import argparse
+import contextlib
+import csv
+import io
+import json
+import math
+import os
+import platform
+import shlex
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from cifar10_utils import CLASS_NAMES, DataError, make_data_sets, read_data_sets
+
+
+class UsageError(Exception):
+    """The flags make no sense together or with what is on disk: exit status 2."""
+
+
+class RunError(Exception):
+    """The run failed: exit status 1."""
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """argparse with errors of one line, and flags that must be spelt in full."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, allow_abbrev=False, formatter_class=argparse.ArgumentDefaultsHelpFormatter, **kwargs)
+
+    def error(self, message):
+        self.exit(2, f'{self.prog}: {message} (--help lists the flags)\n')
+
+
+def number(kind, low=-math.inf, high=math.inf, open_low=False):
+    """An argparse type: an int or float in [low, high], or in (low, high] with open_low."""
+
+    def parse(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not (low < value if open_low else low <= value) or not value <= high or not math.isfinite(value):
+            bounds = f'{"above" if open_low else "at least"} {low}' if math.isfinite(low) else ''
+            bounds += f'{" and " if bounds else ""}at most {high}' if math.isfinite(high) else ''
+            name = 'a whole number' if kind is int else 'a number'
+            raise argparse.ArgumentTypeError(f'must be {name} {bounds}, got {text!r}')
+        return value
+
+    return parse
+
+
+def hidden_units(text):
+    """An argparse type: '100' or '512,256', a size per hidden layer; '' for none."""
+    try:
+        sizes = [int(size) for size in text.split(',')] if text.strip() else []
+    except ValueError:
+        sizes = [0]
+    if any(size < 1 for size in sizes):
+        raise argparse.ArgumentTypeError(f'must be positive whole numbers with commas between, got {text!r}')
+    return sizes
+
+
+def add_common_flags(parser, *, learning_rate, max_steps, batch_size, eval_freq, out_dir):
+    """Adds the flags that every training script has, with the defaults of its question.
+
+    Returns:
+        the mutually exclusive group that says the length of the run.
+    """
+    positive = number(int, 1)
+    add = parser.add_argument
+    add('--learning_rate', type=number(float, 0, open_low=True), default=learning_rate, help='learning rate')
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument('--max_steps', type=positive, default=max_steps, help='number of steps')
+    add('--batch_size', type=positive, default=batch_size, help='examples per step')
+    add('--eval_freq', type=positive, default=eval_freq, help='steps between evaluations on the test set')
+    add('--dataset', choices=['cifar10', 'shapes10'], default='cifar10', help='shapes10 is built in: no download')
+    add('--data_dir', default='./cifar10/cifar-10-batches-py', help='folder of the CIFAR-10 batches')
+    add('--data_url', help='where to fetch the CIFAR-10 archive from, before the known sources')
+    add('--validation_size', type=number(int, 0), default=0, help='training examples held out for validation')
+    add('--seed', type=number(int, 0, 2**32 - 1), default=42, help='seed of all random numbers')
+    add('--out_dir', default=out_dir, help='run folder')
+    add('--resume', action='store_true', help='continue the run in --out_dir from its last checkpoint')
+    add('--overwrite', action='store_true', help='replace the run in --out_dir')
+    add('--quiet', action='store_true', help='print errors only')
+    return length
+
+
+def load_data(flags, standardize=False):
+    """The data sets that the flags ask for, as {'train', 'validation', 'test'}, with integer labels.
+
+    Raises:
+        UsageError: if validation_size or batch_size does not fit the data set.
+        DataError: if CIFAR-10 is missing and cannot be fetched, or is broken.
+    """
+    if flags.dataset == 'shapes10':
+        from shapes10 import shapes10
+
+        arrays = shapes10()
+        if flags.validation_size >= len(arrays[0]):
+            raise UsageError(f'--validation_size must be below {len(arrays[0])}, got {flags.validation_size}')
+        data = make_data_sets(*arrays, False, flags.validation_size, standardize)
+    else:
+        if flags.validation_size >= 50_000:
+            raise UsageError(f'--validation_size must be below 50000, got {flags.validation_size}')
+        data = read_data_sets(flags.data_dir, False, flags.validation_size, standardize, flags.data_url)
+    if flags.batch_size > data['train'].num_examples:
+        raise UsageError(f'--batch_size must be at most {data["train"].num_examples}, got {flags.batch_size}')
+    return data
+
+
+def class_names(flags):
+    """Names of the ten classes of the data set that the flags ask for."""
+    if flags.dataset == 'shapes10':
+        from shapes10 import CLASS_NAMES as names
+
+        return names
+    return CLASS_NAMES
+
+
+def accuracy(predictions, targets):
+    """Fraction of rows of predictions (N, C) whose largest entry is at the target: (N,) classes or (N, C) one-hot."""
+    classes = targets.argmax(axis=1) if targets.ndim == 2 else targets
+    return float((predictions.argmax(axis=1) == classes).mean())
+
+
+def write_atomically(path, data):
+    """Writes bytes so that, whatever happens, path holds either its old content or all of the new."""
+    path = Path(path)
+    part = path.with_name(path.name + '.part')
+    try:
+        with open(part, 'wb') as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise RunError(f'cannot write {path}: {error.strerror}; what was there before is kept') from error
+
+
+@contextlib.contextmanager
+def reading(path):
+    """Turns whatever goes wrong while a checkpoint is read into a RunError of one line."""
+    try:
+        yield
+    except Exception as error:
+        raise RunError(f'{path} is damaged, or no checkpoint of this network; --overwrite starts again') from error
+
+
+def write_json(path, value):
+    write_atomically(path, (json.dumps(value, indent=2) + '\n').encode())
+
+
+def command(script, flags, defaults):
+    """The shortest command line that gives `script` these flags."""
+    words = ['python', Path(script).name]
+    for name, value in vars(flags).items():
+        if value != getattr(defaults, name):
+            text = ','.join(map(str, value)) if isinstance(value, list) else str(value)
+            words += [f'--{name}'] if value is True else [f'--{name}', text]
+    return shlex.join(words)
+
+
+def hardware():
+    """CPU model, cores, and the GPUs if torch is in use."""
+    cpu = platform.processor() or platform.machine()
+    if Path('/proc/cpuinfo').exists():
+        lines = Path('/proc/cpuinfo').read_text().splitlines()
+        cpu = next((line.split(':', 1)[1].strip() for line in lines if line.startswith('model name')), cpu)
+    found = {'cpu': cpu, 'cores': len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()}
+    torch = sys.modules.get('torch')
+    if torch and torch.cuda.is_available():
+        found['gpus'] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return found
+
+
+def versions():
+    """Versions of Python, the system and the libraries in use."""
+    found = {'python': platform.python_version(), 'system': platform.platform(terse=True), 'numpy': np.__version__}
+    if 'torch' in sys.modules:
+        found['torch'] = str(sys.modules['torch'].__version__)
+    return found
+
+
+def peak_memory_mb():
+    """Largest resident size of this process so far in MB (10^6 bytes), or None where the system does not say."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak * (1 if sys.platform == 'darwin' else 1024) / 1e6)
+
+
+# These change where a run reads, writes and prints, not what it computes.
+NOT_COMPUTED_WITH = {'data_dir', 'data_url', 'out_dir', 'resume', 'overwrite', 'quiet', 'tensorboard'}
+
+
+class Run:
+    """A run folder: refuses to overwrite, keeps the history, and writes config, history, summary and curves.
+
+    Args:
+        flags: parsed flags. With `resume`, those of the run that is continued.
+        record: False for all but one of the processes that train together: nothing is written or printed.
+    Attributes:
+        path: the folder.
+        max_steps: length of the run.
+        history: a dict per evaluation, in order of steps.
+        step: steps done.
+    Raises:
+        UsageError: if the folder holds a run and the flags do not say what to do with it, or are not its own.
+    """
+
+    def __init__(self, flags, record=True):
+        self.flags, self.record = flags, record
+        self.path = Path(flags.out_dir)
+        self.max_steps = flags.max_steps
+        self.history, self.step, self.seconds = [], 0, 0.0
+        self.losses, self.accuracies = [], []
+        self.clock = time.perf_counter()
+        config = self.path / 'config.json'
+        self.resuming = flags.resume and config.exists()
+        if self.resuming:
+            self._check_flags(json.loads(config.read_text())['flags'])
+        elif config.exists() and not flags.overwrite:
+            finished = (self.path / 'summary.json').exists()
+            state = 'a finished run' if finished else 'an unfinished run (--resume continues it)'
+            raise UsageError(f'{self.path} holds {state}: choose another --out_dir, or --overwrite to replace it')
+
+    def _check_flags(self, old):
+        now = vars(self.flags)
+        for name in sorted(old.keys() | now.keys() - NOT_COMPUTED_WITH):
+            if name not in NOT_COMPUTED_WITH and old.get(name) != now.get(name):
+                raise UsageError(
+                    f'--resume continues {self.path} with the flags it was started with: '
+                    f'--{name} is {old.get(name)} there, got {now.get(name)}'
+                )
+
+    def start(self, script, defaults):
+        """Makes the folder and writes its config, unless the run is resumed.
+
+        Args:
+            script: file name of the training script.
+            defaults: its flags without any argument, to record the shortest command that repeats the run.
+        """
+        if not self.record or self.resuming:
+            return
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            for old in [self.path / 'summary.json', self.path / 'history.csv', *self.path.glob('checkpoint*')]:
+                old.unlink(missing_ok=True)
+        except OSError as error:
+            raise RunError(f'cannot write {self.path}: {error.strerror}; choose another --out_dir') from error
+        config = {'command': command(script, self.flags, defaults), 'flags': vars(self.flags)}
+        write_json(self.path / 'config.json', config | {'versions': versions(), 'hardware': hardware()})
+
+    def print(self, line):
+        """Prints a line above the progress bar, unless --quiet."""
+        if self.record and not self.flags.quiet:
+            tqdm.write(line)
+
+    def progress(self):
+        """A bar that counts images and shows their rate and the time left; off when stderr is no terminal."""
+        off = self.flags.quiet or not self.record or None
+        size = self.flags.batch_size
+        total, done = self.max_steps * size, self.step * size
+        return tqdm(total=total, initial=done, unit=' images', unit_scale=True, disable=off, dynamic_ncols=True)
+
+    def count_step(self, loss, accuracy):
+        """Counts a step with the loss and accuracy of its batch.
+
+        Raises:
+            RunError: if the loss is not finite.
+        """
+        self.step += 1
+        self.losses.append(loss)
+        self.accuracies.append(accuracy)
+        if not math.isfinite(loss):
+            kept = self.history[-1]['step'] if self.history else 0
+            state = f'the checkpoint of step {kept} in {self.path} is kept' if kept else 'there is no checkpoint yet'
+            raise RunError(f'the loss is {loss} at step {self.step}: lower --learning_rate; {state}')
+
+    def is_evaluation_due(self):
+        """True every eval_freq steps and at the last step."""
+        return self.step % self.flags.eval_freq == 0 or self.step == self.max_steps
+
+    def log(self, evaluated):
+        """Adds a row to the history: the means over the training batches since the last row, and `evaluated`.
+
+        Args:
+            evaluated: {'test': (loss, accuracy), ...}, a pair for each set.
+        """
+        pairs = {'train': (float(np.mean(self.losses)), float(np.mean(self.accuracies)))} | evaluated
+        self.losses, self.accuracies = [], []
+        row = {'step': self.step}
+        for name, (loss, accuracy) in pairs.items():
+            row |= {f'{name}_loss': loss, f'{name}_accuracy': accuracy}
+        self.history.append(row)
+        figures = [f'{name} loss {loss:.4f} accuracy {accuracy:.4f}' for name, (loss, accuracy) in pairs.items()]
+        self.print(f'step {self.step:>{len(str(self.max_steps))}}  ' + '  '.join(figures))
+
+    def state(self):
+        """What a checkpoint keeps of the run itself."""
+        return {'step': self.step, 'history': self.history, 'seconds': self._seconds()}
+
+    def load_state(self, state):
+        self.step, self.history, self.seconds = state['step'], state['history'], state['seconds']
+        self.print(f'continuing {self.path} at step {self.step}')
+
+    def _seconds(self):
+        return self.seconds + time.perf_counter() - self.clock
+
+    def write_history(self, writer=None):
+        """Writes history.csv, and the last row to a TensorBoard writer if there is one."""
+        if self.record:
+            if writer:
+                for name, value in self.history[-1].items():
+                    writer.add_scalar(name, value, self.step)
+                writer.flush()
+            text = io.StringIO()
+            writer = csv.DictWriter(text, self.history[-1].keys(), lineterminator='\n')
+            writer.writeheader()
+            writer.writerows(self.history)
+            write_atomically(self.path / 'history.csv', text.getvalue().encode())
+
+    def finish(self, **more):
+        """Writes the curves and, last of all, the summary: the figures of the last step."""
+        if not self.record:
+            return
+        if self.resuming and (self.path / 'summary.json').exists():
+            self.print(f'{self.path} had finished: nothing to do')
+            return
+        plot_curves(self.history, self.path)
+        seconds = self._seconds()
+        summary = self.history[-1] | more | {'seconds': round(seconds, 2), 'peak_memory_mb': peak_memory_mb()}
+        write_json(self.path / 'summary.json', summary)
+        last = self.history[-1]
+        self.print(f'test accuracy {last["test_accuracy"]:.4f} after {self.step} steps and {seconds:.1f} s')
+        self.print(f'results in {self.path}, curves in {self.path / "curves.png"}')
+
+
+def save_figure(figure, path, name):
+    """Writes a matplotlib figure as NAME.pdf, for a report, and NAME.png."""
+    for suffix, options in [('pdf', {'metadata': {'CreationDate': None}}), ('png', {'dpi': 150})]:
+        image = io.BytesIO()
+        figure.savefig(image, format=suffix, **options)
+        write_atomically(path / f'{name}.{suffix}', image.getvalue())
+
+
+def plot_curves(history, path):
+    """Draws loss and accuracy against the step, as curves.pdf and curves.png in the folder `path`."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 2.6), layout='constrained')
+    styles = {'train': ('0.55', '-'), 'validation': ('tab:green', '-.'), 'test': ('tab:blue', '-')}
+    steps = [row['step'] for row in history]
+    for axes, what in zip(figure.subplots(1, 2), ['loss', 'accuracy'], strict=True):
+        for name, (color, line) in styles.items():
+            if f'{name}_{what}' in history[0]:
+                values = [row[f'{name}_{what}'] for row in history]
+                marker = 'o' if len(steps) <= 20 else None
+                axes.plot(steps, values, line, color=color, marker=marker, markersize=3, label=name)
+        axes.set(xlabel='step', ylabel={'loss': 'cross entropy', 'accuracy': 'accuracy'}[what])
+        axes.grid(alpha=0.3)
+        axes.spines[['top', 'right']].set_visible(False)
+    axes.legend(frameon=False)
+    save_figure(figure, path, 'curves')
+
+
+def plot_predictions(path, data_set, probabilities, names):
+    """Draws the confusion matrix with the accuracy of each class, and the 40 most confident mistakes.
+
+    Args:
+        path: folder for confusion.pdf/png and mistakes.pdf/png.
+        data_set: a DataSet with integer labels.
+        probabilities: (N, C) of its images, in file order.
+        names: of the C classes.
+    """
+    from matplotlib.figure import Figure
+
+    labels, predictions = data_set.labels, probabilities.argmax(axis=1)
+    counts = np.zeros((len(names), len(names)), int)
+    np.add.at(counts, (labels, predictions), 1)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+
+    figure = Figure(figsize=(5.4, 5), layout='constrained')
+    axes = figure.subplots()
+    axes.imshow(shares, cmap='Blues', vmin=0, vmax=1)
+    for (i, j), share in np.ndenumerate(shares):
+        axes.text(j, i, f'{100 * share:.1f}', ha='center', va='center', fontsize=7, color='w' if share > 0.5 else 'k')
+    axes.set_xticks(range(len(names)), names, rotation=45, ha='right')
+    axes.set_yticks(range(len(names)), [f'{name} {100 * shares[i, i]:.1f}' for i, name in enumerate(names)])
+    axes.set(xlabel='predicted', ylabel='true class and its accuracy in %')
+    save_figure(figure, path, 'confusion')
+
+    confidence = probabilities.max(axis=1) * (predictions != labels)
+    worst = np.argsort(-confidence, kind='stable')[:40]
+    pixels = data_set.pixels(worst)
+    figure = Figure(figsize=(8, 6.2), layout='constrained')
+    for axes, image, i in zip(figure.subplots(5, 8).flat, pixels, worst, strict=False):
+        axes.axis('off')
+        if confidence[i] > 0:
+            axes.imshow(image)
+            axes.set_title(f'{names[labels[i]]}\n{names[predictions[i]]} {confidence[i]:.2f}', fontsize=7)
+    figure.suptitle('The most confident mistakes: true class, predicted class and its probability', fontsize=9)
+    save_figure(figure, path, 'mistakes')
+
+
+def plot_filters(path, weight):
+    """Draws the filters (n, 3, h, w) of a first convolution as colour images, in filters.pdf and filters.png."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 6 * math.ceil(len(weight) / 16) / 16 + 0.3), layout='constrained')
+    scale = np.abs(weight).max(axis=(1, 2, 3), keepdims=True)  # grey is 0 in each of them
+    images = (0.5 + 0.5 * weight / scale).transpose(0, 2, 3, 1)
+    for axes, image in zip(figure.subplots(math.ceil(len(weight) / 16), 16).flat, images, strict=False):
+        axes.imshow(image)
+        axes.axis('off')
+    save_figure(figure, path, 'filters')
+
+
+def run_script(train, flags):
+    """Calls train(flags) and exits: with 2 where the flags are wrong, 1 where the run fails, in one clear line."""
+    name = Path(sys.argv[0]).name
+    try:
+        train(flags)
+    except UsageError as error:
+        status, message = 2, str(error)
+    except (RunError, DataError) as error:
+        status, message = 1, str(error)
+    except KeyboardInterrupt:
+        status, message = 130, f'interrupted; --resume --out_dir {flags.out_dir} continues from the last checkpoint'
+    else:
+        return
+    print(f'{name}: {message}', file=sys.stderr)
+    sys.exit(status)
