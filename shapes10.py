@@ -1,33 +1,36 @@
-"""Shapes10: a built-in data set in CIFAR-10's own form, drawn from a seed, for demos and tests without a download.
+"""Shapes10: a data set in CIFAR-10's own form, drawn from a seed, for demos and tests without a download.
 
 Each 32x32 picture shows one of ten kinds of shapes and textures, in random colours and at a random place, size and
-rotation, among blobs and lines that belong to no class, under uneven light and sensor noise. A shape and its ground are
-equally likely to be the brighter one, so neither colour nor any single pixel tells the class: only local structure
-does, which a convolution finds wherever it stands and an MLP must learn anew for every place.
+rotation, over blobs and lines that belong to no class, under uneven light and sensor noise. A shape is as likely to be
+darker than its ground as brighter, so neither a colour nor any single pixel tells the class: only local structure does,
+which a convolution finds wherever it stands and an MLP must learn anew for every place.
 
-A shape is its signed distance function f(u, v): negative inside, 0 on the outline, positive outside, in coordinates
-centred on the shape, turned with it, and measured in its radius. A pixel's coverage, which makes the edge smooth, is
-clip(1/2 - distance in pixels, 0, 1).
+A shape is its signed distance function f(u, v): negative inside, zero on the outline, positive outside, in coordinates
+that are centred on the shape, turn with it and are measured in its radius. Where corners make the exact distance
+costly, f is a bound with the same zeros.
 
     python shapes10.py docs/shapes10.png        draws the figure of ten examples of each class
 """
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 
 SIZE = 32  # pixels
-CHUNK = 250  # images drawn at once: large enough to hide Python's overhead, small enough for the processor's cache
+CENTRE = (SIZE - 1) / 2
+CHUNK = 250  # images drawn at once: enough to hide Python's overhead, few enough for the processor's cache
+PIXELS = np.arange(SIZE, dtype=np.float32)
 
 
 def half_planes(u, v, n, apothem):
-    """Signed distances (n, ...) to the lines through the n sides of a regular polygon."""
-    angles = 2 * np.pi * np.arange(n, dtype=np.float32) / n
+    """Signed distances (n, ...) to the n lines along the sides of a regular polygon."""
+    angles = 2 * np.pi / n * np.arange(n, dtype=np.float32)
     return np.stack([np.cos(a) * u + np.sin(a) * v for a in angles]) - np.float32(apothem)
 
 
 def wave(t, period):
-    """Distance to the nearest multiple of the period: the triangle wave between 0 and period/2."""
+    """Triangle wave: the distance from t to the nearest multiple of the period."""
     return np.abs(t - period * np.rint(t / period))
 
 
@@ -40,6 +43,7 @@ def ring(u, v):
 
 
 def crescent(u, v):
+    """The disc without a smaller one that overlaps its side."""
     return np.maximum(disc(u, v), 0.85 - np.sqrt((u - 0.5) ** 2 + v * v))
 
 
@@ -52,7 +56,7 @@ def square(u, v):
 
 
 def star(u, v):
-    """The pentagram: its points lie beyond one side of the inner pentagon at most, so the second largest decides."""
+    """The pentagram. Its tips lie beyond one side of the inner pentagon, so the second largest distance decides."""
     return np.partition(half_planes(u, v, 5, apothem=0.36), 3, axis=0)[3]
 
 
@@ -66,14 +70,18 @@ def stripes(u, v):
 
 
 def checkerboard(u, v):
-    """Fields of side 0.45: the product of two square waves, negative on every other field."""
+    """Inside on every other field: where two square waves, each a triangle wave less its mean, differ in sign."""
     x, y = wave(u, period=0.9) - 0.225, wave(v, period=0.9) - 0.225
     return np.maximum(disc(u, v), np.sign(x * y) * np.minimum(np.abs(x), np.abs(y)))
 
 
 def dots(u, v):
-    x, y = wave(u, period=0.6), wave(v, period=0.6)
-    return np.maximum(disc(u, v), np.sqrt(x * x + y * y) - 0.18)
+    return np.maximum(disc(u, v), np.hypot(wave(u, period=0.6), wave(v, period=0.6)) - 0.18)
+
+
+def bar(u, v):
+    """A line, for the clutter."""
+    return np.maximum(np.abs(u) - 1, np.abs(v) - 0.08)
 
 
 SHAPES = (disc, ring, crescent, triangle, square, star, cross, stripes, checkerboard, dots)
@@ -81,74 +89,117 @@ CLASS_NAMES = tuple(shape.__name__ for shape in SHAPES)
 
 
 def mask(shape, x, y, radius, angle):
-    """Coverage (B, 32, 32) in [0, 1] of the pixels by `shape` at (x, y), all arguments (B,), in pixels and radians."""
+    """Coverage of each pixel by n copies of a shape: clip(1/2 - f, 0, 1) with f in pixels, which smooths the edge.
+
+    Shapes: x, y and radius in pixels and angle in radians, float32 (n,) each -> float32 (n, 32, 32) in [0, 1].
+    """
     x, y, radius, angle = (a[:, None, None] for a in (x, y, radius, angle))
     cos, sin = np.cos(angle) / radius, np.sin(angle) / radius
-    dx, dy = PIXELS - x, PIXELS[:, None] - y
+    dx, dy = PIXELS - x, PIXELS[:, None] - y  # (n, 1, 32), (n, 32, 1)
     return np.clip(0.5 - radius * shape(cos * dx + sin * dy, cos * dy - sin * dx), 0, 1)
 
 
-def bar(u, v):
-    return np.maximum(np.abs(u) - 1, np.abs(v) - 0.08)
-
-
-PIXELS = np.arange(SIZE, dtype=np.float32)
-
-
 def draw(shape, n, rng):
-    """n pictures of a shape as uint8 (n, 3, 32, 32)."""
+    """Draw n pictures of a shape: uint8 (n, 3, 32, 32)."""
 
     def uniform(low, high, *size):
-        return (low + (high - low) * rng.random((n, *size), dtype=np.float32)).astype(np.float32)
+        return np.float32(low) + np.float32(high - low) * rng.random((n, *size), dtype=np.float32)
+
+    def anywhere():
+        return uniform(0, SIZE - 1), uniform(0, SIZE - 1)
 
     def paint(coverage, colour):
-        canvas[:] += coverage[:, None] * (colour[:, :, None, None] - canvas)
+        canvas[...] += coverage[:, None] * (colour[:, :, None, None] - canvas)
 
-    def clutter():
-        for _ in range(NB):
-            paint(mask(disc, uniform(0, 31), uniform(0, 31), uniform(1, 2.5), uniform(0, 1)), uniform(0, 255, 3))
-        for _ in range(NL):
-            paint(mask(bar, uniform(0, 31), uniform(0, 31), uniform(5, 10), uniform(0, np.pi)), uniform(0, 255, 3))
-
-    middle = uniform(80, 176, 3)
+    # Two colours at equal distances from a middle one, in a random direction: exchanging them changes no probability.
     direction = rng.standard_normal((n, 3), dtype=np.float32)
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    contrast = uniform(*CONTRAST, 1) * direction
+    middle, contrast = uniform(80, 176, 3), uniform(80, 130, 1) * direction
 
     canvas = np.empty((n, 3, SIZE, SIZE), np.float32)
-    canvas[:] = (middle - contrast)[:, :, None, None]
-    clutter()
-    radius = uniform(*RADIUS)
-    reach = SIZE / 2 - REACH * radius
-    x, y = (15.5 + reach * uniform(-1, 1) for _ in 'xy')
+    canvas[...] = (middle - contrast)[:, :, None, None]
+    for _ in range(2):
+        paint(mask(disc, *anywhere(), uniform(1, 2.5), uniform(0, np.pi)), uniform(0, 255, 3))
+    paint(mask(bar, *anywhere(), uniform(5, 10), uniform(0, np.pi)), uniform(0, 255, 3))
+
+    radius = uniform(9, 13)
+    reach = SIZE / 2 - 0.7 * radius  # a shape may lose a little beyond the border
+    x, y = CENTRE + reach * uniform(-1, 1), CENTRE + reach * uniform(-1, 1)
     paint(mask(shape, x, y, radius, uniform(0, 2 * np.pi)), middle + contrast)
-    for _ in range(TOP):
-        paint(mask(bar, uniform(0, 31), uniform(0, 31), uniform(5, 10), uniform(0, np.pi)), uniform(0, 255, 3))
-    slope = uniform(-LIGHT, LIGHT, 2, 1, 1) / 16
-    canvas += (slope[:, 0] * (PIXELS - 15.5) + slope[:, 1] * (PIXELS[:, None] - 15.5))[:, None]
-    canvas += NOISE * rng.standard_normal(canvas.shape, dtype=np.float32)
+
+    light_x, light_y = uniform(-1.5, 1.5, 1, 1, 1), uniform(-1.5, 1.5, 1, 1, 1)  # per pixel of the way
+    canvas += light_x * (PIXELS - CENTRE) + light_y * (PIXELS[:, None] - CENTRE)
+    canvas += 8 * rng.standard_normal(canvas.shape, dtype=np.float32)
     return np.clip(np.rint(canvas), 0, 255).astype(np.uint8)
 
 
-NB, NL, TOP = 3, 2, 1
-CONTRAST = (50, 110)
-RADIUS = (8, 13)
-REACH = 0.9
-LIGHT = 40
-NOISE = 12
-
-
 def examples(n, rng):
-    labels = rng.permutation(np.arange(n) % len(SHAPES))
+    """Draw n pictures, equally many of each class (to within one), in random order, with their labels."""
+    labels = rng.permutation(np.arange(n) % len(SHAPES)).astype(np.int64)
     images = np.empty((n, 3, SIZE, SIZE), np.uint8)
-    for c, shape in enumerate(SHAPES):
-        where = np.flatnonzero(labels == c)
-        for i in range(0, len(where), CHUNK):
-            chunk = where[i : i + CHUNK]
+    for label, shape in enumerate(SHAPES):
+        of_class = np.flatnonzero(labels == label)
+        for start in range(0, len(of_class), CHUNK):
+            chunk = of_class[start : start + CHUNK]
             images[chunk] = draw(shape, len(chunk), rng)
     return images, labels
 
 
 def shapes10(seed=0, n_train=10_000, n_test=2_000):
-    train, test = np.random.default_rng(seed).spawn(2)
-    return *examples(n_train, train), *examples(n_test, test)
+    """Draw the data set. The same seed gives the same set, and NumPy's global random state is neither read nor changed.
+
+    Training and test pictures come from independent random streams, so the size of one does not change the other.
+
+    Returns:
+        X_train, Y_train, X_test, Y_test: pictures uint8 (N, 3, 32, 32) and labels int64 (N,), N // 10 or one more of
+        each class; the names of the labels are CLASS_NAMES.
+
+    Raises:
+        ValueError: a negative seed or size.
+    """
+    if min(seed, n_train, n_test) < 0:
+        raise ValueError(
+            f'shapes10 takes no negative seed or size, got seed={seed}, n_train={n_train}, n_test={n_test}'
+        )
+    train_rng, test_rng = np.random.default_rng(seed).spawn(2)
+    return *examples(n_train, train_rng), *examples(n_test, test_rng)
+
+
+def save_figure(path, columns=10):
+    """Save a picture of the first examples of each class, a row per class."""
+    import matplotlib
+
+    matplotlib.use('Agg')
+    from matplotlib import pyplot as plt
+
+    images, labels, _, _ = shapes10(n_train=columns * len(SHAPES), n_test=0)
+    cell = SIZE + 2
+    sheet = np.full((len(SHAPES) * cell, columns * cell, 3), 255, np.uint8)
+    for label in range(len(SHAPES)):
+        for column, image in enumerate(images[labels == label]):
+            top, left = label * cell + 1, column * cell + 1
+            sheet[top : top + SIZE, left : left + SIZE] = image.transpose(1, 2, 0) & 0xF8  # noise barely compresses
+
+    side, margin, dpi = 2 * len(sheet), 130, 100  # two screen pixels for each pixel exactly
+    fig = plt.figure(figsize=((side + margin) / dpi, side / dpi), dpi=dpi)
+    ax = fig.add_axes((margin / (side + margin), 0, side / (side + margin), 1))
+    ax.imshow(sheet, interpolation='nearest')
+    ax.set_yticks(cell * (np.arange(len(SHAPES)) + 0.5), CLASS_NAMES, fontsize=12)
+    ax.set_xticks([])
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    fig.savefig(path, dpi=dpi)
+    plt.close(fig)
+
+
+def main():
+    parser = argparse.ArgumentParser(description='Draw ten examples of each class of Shapes10.')
+    parser.add_argument('path', nargs='?', type=Path, default=Path('docs/shapes10.png'), help='default: %(default)s')
+    args = parser.parse_args()
+    args.path.parent.mkdir(parents=True, exist_ok=True)
+    save_figure(args.path)
+    print(args.path)
+
+
+if __name__ == '__main__':
+    main()

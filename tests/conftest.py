@@ -1,0 +1,158 @@
+"""What the tests of the training scripts share: tiny data, short runs, and a look into what a run leaves behind."""
+
+import os
+
+# One thread for all that is computed here: the arrays are tiny, and equal bits take equal threads in every process.
+for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'):
+    os.environ[name] = '1'
+
+import importlib
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import batches
+import numpy as np
+import pytest
+
+import train_utils
+
+ROOT = Path(train_utils.__file__).parent
+SCRIPTS = ['train_mlp_numpy', 'train_mlp_pytorch', 'train_convnet_pytorch']
+CHECKPOINTS = {script: 'checkpoint.npz' if 'numpy' in script else 'checkpoint.pt' for script in SCRIPTS}
+SHORT = {
+    'train_mlp_numpy': '--max_steps 5 --eval_freq 2 --batch_size 50 --learning_rate 0.01 --dnn_hidden_units 8',
+    'train_mlp_pytorch': '--max_steps 5 --eval_freq 2 --batch_size 50 --learning_rate 0.01 --dnn_hidden_units 8',
+    'train_convnet_pytorch': '--max_steps 5 --eval_freq 2 --batch_size 8 --learning_rate 0.01 --precision fp32',
+}
+
+
+@pytest.fixture(scope='session')
+def data_dir(tmp_path_factory):
+    """A CIFAR-10 folder of 200 training and 40 test images."""
+    folder = tmp_path_factory.mktemp('data') / 'cifar-10-batches-py'
+    batches.write_folder(folder, n_train=40, n_test=40)
+    return folder
+
+
+@pytest.fixture(scope='session')
+def easy_data_dir(tmp_path_factory):
+    """A CIFAR-10 folder that a network can learn: each class is a picture of its own, under noise."""
+    folder = tmp_path_factory.mktemp('easy') / 'cifar-10-batches-py'
+    folder.mkdir()
+    rng = np.random.default_rng(5)
+    pictures = rng.integers(60, 196, (10, 3072))
+    for name in batches.FILES:
+        labels = np.arange(60) % 10
+        pixels = np.clip(pictures[labels] + rng.normal(0, 40, (60, 3072)), 0, 255).astype(np.uint8)
+        (folder / name).write_bytes(batches.batch_bytes(pixels, labels.tolist()))
+    return folder
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Spares a run what takes most of its time: drawing figures, and the ConvNet's width."""
+    import convnet_pytorch
+    import train_convnet_pytorch
+
+    layers = [n if n == 'M' else n // 16 for n in convnet_pytorch.LAYERS]
+    monkeypatch.setattr(convnet_pytorch, 'LAYERS', layers)
+    monkeypatch.setattr(train_utils, 'plot_curves', lambda *args: None)
+    monkeypatch.setattr(train_convnet_pytorch, 'plot_predictions', lambda *args: None)
+    monkeypatch.setattr(train_convnet_pytorch, 'plot_filters', lambda *args: None)
+
+
+def parse(script, *args):
+    return importlib.import_module(script).parse_flags([str(arg) for arg in args])
+
+
+def short_run(script, data_dir, out_dir, *args):
+    """Trains in this process for a few steps and returns the history."""
+    flags = parse(script, *SHORT[script].split(), '--data_dir', data_dir, '--out_dir', out_dir, *args)
+    return importlib.import_module(script).train(flags)
+
+
+def failing_run(capsys, script, *args):
+    """The exit status and the one line on stderr of a script that is called with bad arguments, in this process."""
+    module = importlib.import_module(script)
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as exit:
+        train_utils.run_script(module.train, parse(script, *args))
+    err = capsys.readouterr().err
+    assert err.endswith('\n') and err.count('\n') == 1, f'not one line: {err!r}'
+    return exit.value.code, err
+
+
+def failing_short_run(capsys, script, data_dir, out_dir, *args):
+    paths = ['--data_dir', data_dir, '--out_dir', out_dir]
+    return failing_run(capsys, script, *SHORT[script].split(), '--quiet', *paths, *args)
+
+
+def process(script, *args, **kwargs):
+    """A training script as a process of its own."""
+    command = [sys.executable, str(ROOT / f'{script}.py'), *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, **kwargs)
+
+
+def read_checkpoint(path):
+    """What a checkpoint says of the training, without what differs from one run to the next."""
+    if path.suffix == '.npz':
+        with np.load(path) as arrays:
+            state = dict(arrays)
+        state['run'] = json.loads(str(state['run']))
+    else:
+        import torch
+
+        state = torch.load(path, weights_only=True)
+        del state['flags']
+    del state['run']['seconds']
+    return state
+
+
+def assert_same(a, b):
+    """Equality to the last bit, of arrays and tensors too."""
+    if isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for key in a:
+            assert_same(a[key], b[key])
+    elif isinstance(a, (list, tuple)):
+        assert len(a) == len(b)
+        for x, y in zip(a, b, strict=True):
+            assert_same(x, y)
+    elif hasattr(a, 'dtype'):
+        assert a.dtype == b.dtype and a.shape == b.shape
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+    else:
+        assert a == b
+
+
+def assert_same_run(path, reference):
+    """Two run folders hold the same results, to the last bit."""
+    name = next(reference.glob('checkpoint.*')).name
+    assert_same(read_checkpoint(path / name), read_checkpoint(reference / name))
+    assert (path / 'history.csv').read_text() == (reference / 'history.csv').read_text()
+    summaries = [json.loads((folder / 'summary.json').read_text()) for folder in (path, reference)]
+    for summary in summaries:
+        del summary['seconds'], summary['peak_memory_mb']
+    assert summaries[0] == summaries[1]
+
+
+def snapshot(folder):
+    """The content and the time of change of every file below a folder."""
+    return {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in sorted(folder.rglob('*')) if p.is_file()}
+
+
+class Hostile:
+    """Pickled, it asks whoever unpickles it to create a file."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return open, (self.path, 'w')
+
+
+def hostile_pickle(path):
+    return pickle.dumps(Hostile(path))

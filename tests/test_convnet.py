@@ -1,0 +1,133 @@
+"""The ConvNet of Table 1, augmentation, and the pictures that its training leaves."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cifar10_utils import make_data_sets
+from convnet_pytorch import ConvNet
+from torch_utils import Machine, augment
+from train_convnet_pytorch import parse_flags
+from train_utils import plot_filters, plot_predictions
+
+# Table 1 of the assignment: kind, input and output channels, and height and width of the output.
+TABLE = [
+    ('conv', 3, 64, 32),
+    ('pool', 64, 64, 16),
+    ('conv', 64, 128, 16),
+    ('pool', 128, 128, 8),
+    ('conv', 128, 256, 8),
+    ('conv', 256, 256, 8),
+    ('pool', 256, 256, 4),
+    ('conv', 256, 512, 4),
+    ('conv', 512, 512, 4),
+    ('pool', 512, 512, 2),
+    ('conv', 512, 512, 2),
+    ('conv', 512, 512, 2),
+    ('pool', 512, 512, 1),
+]
+
+
+def test_layers_are_those_of_table_1():
+    model = ConvNet(3, 10)
+    found = []
+
+    def record(module, args, out):
+        kind = 'conv' if isinstance(module, nn.Conv2d) else 'pool'
+        assert (module.kernel_size, module.stride, module.padding) in [((3, 3), (1, 1), (1, 1)), (3, 2, 1)]
+        found.append((kind, args[0].shape[1], out.shape[1], out.shape[2]))
+
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.MaxPool2d):
+            module.register_forward_hook(record)
+    assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+    assert found == TABLE
+
+
+def test_each_convolution_has_bias_batch_norm_and_relu():
+    layers = list(ConvNet(3, 10).features)
+    convolutions = [i for i, layer in enumerate(layers) if isinstance(layer, nn.Conv2d)]
+    assert len(convolutions) == 8
+    for i in convolutions:
+        assert layers[i].bias is not None
+        assert isinstance(layers[i + 1], nn.BatchNorm2d) and isinstance(layers[i + 2], nn.ReLU)
+        assert layers[i + 1].num_features == layers[i].out_channels
+    assert isinstance(layers[-1], nn.AvgPool2d)
+
+
+@pytest.mark.parametrize(('n_channels', 'n_classes', 'expected'), [(3, 10, 9_231_114), (1, 7, 9_228_423)])
+def test_number_of_parameters(n_channels, n_classes, expected):
+    # (1, 7): 2 channels less are 2 · 9 · 64 = 1152 weights less, 3 classes less are 3 · 513 = 1539.
+    assert sum(p.numel() for p in ConvNet(n_channels, n_classes).parameters()) == expected
+
+
+def test_parameters_start_as_pytorch_draws_them():
+    torch.manual_seed(0)
+    model = ConvNet(3, 10)
+    torch.manual_seed(0)
+    assert torch.equal(model.features[0].weight, nn.Conv2d(3, 64, 3, padding=1).weight)
+
+
+def augmented(x, rank=0, world_size=1, seed=0, **options):
+    machine = Machine(parse_flags(['--device', 'cpu']))
+    machine.rank, machine.world_size = rank, world_size
+    return augment(x, torch.Generator().manual_seed(seed), machine, **options)
+
+
+def position(b, padding=4):
+    """The flip and shift of a picture whose pixels are their own place, 1 + 32 row + column; 0 came from outside."""
+    for flipped in (False, True):
+        picture = b.flip(-1) if flipped else b
+        rows, columns = torch.nonzero(picture[0], as_tuple=True)
+        r, c = int(rows[0]), int(columns[0])
+        value = int(picture[0, r, c]) - 1
+        top, left = value // 32 - r, value % 32 - c
+        full = torch.zeros(32 + 2 * padding, 32 + 2 * padding)
+        full[padding:-padding, padding:-padding] = torch.arange(1, 1025).reshape(32, 32)
+        if abs(top) <= padding and abs(left) <= padding:
+            window = full[padding + top : padding + top + 32, padding + left : padding + left + 32]
+            if torch.equal(window, picture[0]):
+                return flipped, top, left
+    raise AssertionError('not a flipped and shifted picture')
+
+
+def test_augmentation_is_a_flip_and_a_shift_and_nothing_else():
+    x = torch.arange(1.0, 1025).reshape(1, 1, 32, 32).expand(400, 3, 32, 32).contiguous()
+    original = x.clone()
+    out = augmented(x)
+    assert torch.equal(x, original)
+    assert torch.equal(out[:, 0], out[:, 1]) and torch.equal(out[:, 0], out[:, 2])  # channels move together
+    flips, tops, lefts = zip(*map(position, out), strict=True)
+    assert 150 < sum(flips) < 250  # 200 ± 5 standard deviations of 10
+    assert set(tops) == set(lefts) == set(range(-4, 5))  # 400 draws miss one of nine with probability 1e-20
+    assert abs(np.corrcoef(tops, lefts)[0, 1]) < 0.25  # 5 / sqrt(400): drawn apart
+
+
+def test_cutout_blanks_a_square():
+    x = torch.ones(300, 3, 32, 32)
+    blank = augmented(x, padding=0, cutout=8) == 0
+    assert torch.equal(blank[:, 0], blank[:, 2])
+    sizes = blank[:, 0].sum(dim=(1, 2))
+    assert sizes.max() == 64  # a whole square
+    assert sizes.min() >= 16  # its centre lies inside, so a corner of 4 x 4 is left at least
+    assert len(torch.unique(blank[:, 0].reshape(300, -1), dim=0)) > 200  # another place for each image
+
+
+def test_processes_augment_as_one():
+    x = torch.randn(12, 3, 32, 32)
+    whole = augmented(x, cutout=8)
+    for rank in range(3):
+        assert torch.equal(augmented(x[rank::3], rank, 3, cutout=8), whole[rank::3])
+
+
+def test_pictures(tmp_path):
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(256, size=(60, 3, 32, 32), dtype=np.uint8), np.arange(60) % 10
+    data_set = make_data_sets(images, labels, images, labels, one_hot=False)['test']
+    probabilities = np.eye(10)[labels]  # no mistake at all
+    plot_predictions(tmp_path, data_set, probabilities, [f'class {i}' for i in range(10)])
+    plot_filters(tmp_path, rng.normal(size=(64, 3, 3, 3)))
+    for name in ('confusion', 'mistakes', 'filters'):
+        assert (tmp_path / f'{name}.png').read_bytes().startswith(b'\x89PNG')
+        assert (tmp_path / f'{name}.pdf').read_bytes().startswith(b'%PDF')
