@@ -23,7 +23,8 @@ class ConvNet(nn.Module):
             if n_out == 'M':
                 layers += [nn.MaxPool2d(kernel_size=3, stride=2, padding=1)]
             else:
-                layers += [nn.Conv2d(n_channels, n_out, kernel_size=3, padding=1), nn.BatchNorm2d(n_out), nn.ReLU(inplace=True)]
+                layers += [nn.Conv2d(n_channels, n_out, kernel_size=3, padding=1), nn.BatchNorm2d(n_out)]
+                layers += [nn.ReLU(inplace=True)]
                 n_channels = n_out
         self.features = nn.Sequential(*layers, nn.AvgPool2d(kernel_size=1))  # (B, 512, 1, 1)
         self.classifier = nn.Linear(n_channels, n_classes)

@@ -49,7 +49,7 @@ class MLP(nn.Module):
     Attributes:
         layers: the modules, in order.
     Raises:
-        ValueError: if a size is not positive.
+        ValueError: if a size is not positive, or if there is no batch norm, activation or initialisation of that name.
     """
 
     def __init__(
@@ -58,6 +58,9 @@ class MLP(nn.Module):
         super().__init__()
         if min(n_inputs, n_classes, *n_hidden) < 1:
             raise ValueError(f'sizes must be positive, got {n_inputs}, {list(n_hidden)} and {n_classes}')
+        for name, known in [(batch_norm, ['none', *BATCH_NORMS]), (activation, ACTIVATIONS), (init, INITS)]:
+            if name not in known:
+                raise ValueError(f'expected one of {", ".join(known)}, got {name}')
         layers = []
         n_in = n_inputs
         for n_out in n_hidden:

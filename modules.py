@@ -2,7 +2,8 @@
 
 Every module maps x (B, in) to out (B, out), a row per sample. `backward(dout)` takes the gradient of the loss L with
 respect to `out` and returns `dx`, that with respect to x. L is the mean over the batch, so the 1/B is applied
-once, by the loss, and never again. Inputs are never modified, and a result has the dtype of its input.
+once, by the loss, and never again. Inputs are never modified, and a result has the dtype of
+input and parameters.
 """
 
 import numpy as np

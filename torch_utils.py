@@ -7,6 +7,7 @@ N-th row of it, so that an epoch sees each example once and the averaged gradien
 import atexit
 import io
 import os
+import zipfile
 
 import numpy as np
 import torch
@@ -153,7 +154,7 @@ def make_ema(flags, model):
 
 def make_writer(flags, run):
     """A TensorBoard writer in the run folder, or None if the flags ask for none."""
-    if not (flags.tensorboard and run.record):
+    if not flags.tensorboard or not run.record or run.finished:
         return None
     from torch.utils.tensorboard import SummaryWriter
 
@@ -276,7 +277,9 @@ def read_checkpoint(path, device='cpu'):
     Raises:
         RunError: if the file cannot be read or holds anything else.
     """
-    with reading(path):
+    with reading(path), zipfile.ZipFile(path) as archive:
+        if archive.testzip():  # torch.load does not look at the checksums
+            raise ValueError('wrong checksum')
         return torch.load(path, map_location=device, weights_only=True)
 
 

@@ -49,7 +49,9 @@ def parse_flags(argv=None):
     add_torch_flags(
         parser, optimizer='adam', precision='auto', augmentation='flip, crop and cut out the training images'
     )
-    length.add_argument('--epochs', type=number(int, 1), help='passes over the training set, instead of --max_steps')
+    length.add_argument(
+        '--epochs', type=number(int, 1, 10**9), help='passes over the training set, instead of --max_steps'
+    )
     parser.add_argument('--tta', action='store_true', help='report the test accuracy averaged over mirror images too')
     flags = parser.parse_args(argv)
     check_torch_flags(parser, flags)
@@ -105,13 +107,13 @@ def train(flags):
             progress.update(flags.batch_size)
             if run.is_evaluation_due():
                 run.log({name: evaluate(ema or model, data[name], machine) for name in evaluated})
-                save_checkpoint(checkpoint, run, machine, train_set, generator, **parts)
                 run.write_history(writer)
+                save_checkpoint(checkpoint, run, machine, train_set, generator, **parts)
 
     evaluated_model = ema or model
     more = {'test_accuracy_tta': evaluate(evaluated_model, data['test'], machine, flip=True)[1]} if flags.tta else {}
     logits, _ = predict_logits(evaluated_model, data['test'], machine)
-    if run.record:
+    if run.record and not run.finished:
         plot_predictions(run.path, data['test'], logits.softmax(1).numpy(), class_names(flags))
         plot_filters(run.path, model.features[0].weight.detach().float().cpu().numpy())
     run.finish(**more)

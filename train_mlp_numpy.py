@@ -64,15 +64,17 @@ def save_checkpoint(path, run, model, train_set):
 
 def load_checkpoint(path, run, model, train_set):
     """Restores what save_checkpoint wrote."""
-    with reading(path), np.load(path, allow_pickle=False) as arrays:
+    with reading(path), open(path, 'rb') as file, np.load(file, allow_pickle=False) as arrays:
         for i, layer in enumerate(model.linear_layers):
-            layer.params = {name: arrays[f'layer{i}.{name}'] for name in layer.params}
+            for name, param in layer.params.items():
+                param[...] = arrays[f'layer{i}.{name}']
         train_set.load_state_dict({name: arrays[f'data.{name}'] for name in train_set.state_dict()})
         position, has_gauss, cached_gaussian = arrays['random.rest']
         np.random.set_state(('MT19937', arrays['random.keys'], int(position), int(has_gauss), cached_gaussian))
         run.load_state(json.loads(str(arrays['run'])))
 
 
+@np.errstate(over='ignore', invalid='ignore')  # run.count_step tells of a loss that is not finite
 def train(flags):
     """Trains and returns the history, a dict per evaluation."""
     run = Run(flags)
@@ -105,8 +107,8 @@ def train(flags):
             progress.update(len(x))
             if run.is_evaluation_due():
                 run.log({name: evaluate(model, data[name], flags.dtype) for name in evaluated})
-                save_checkpoint(checkpoint, run, model, train_set)
                 run.write_history()
+                save_checkpoint(checkpoint, run, model, train_set)
     run.finish()
     return run.history
 

@@ -37,7 +37,9 @@ def parse_flags(argv=None):
         parser, learning_rate=2e-3, max_steps=1500, batch_size=200, eval_freq=100, out_dir='runs/mlp_pytorch'
     )
     add_torch_flags(parser, optimizer='sgd', precision='fp32', augmentation='flip and crop the training images')
-    length.add_argument('--epochs', type=number(int, 1), help='passes over the training set, instead of --max_steps')
+    length.add_argument(
+        '--epochs', type=number(int, 1, 10**9), help='passes over the training set, instead of --max_steps'
+    )
     add = parser.add_argument
     add('--batch_norm', choices=['none', *BATCH_NORMS], default='none', help="the last two are question 3's own")
     add('--dropout', type=number(float, 0, 1), default=0.0, help='probability of dropping a hidden unit')
@@ -45,6 +47,8 @@ def parse_flags(argv=None):
     add('--init', choices=list(INITS), default='normal', help="of the weights; normal is the assignment's")
     flags = parser.parse_args(argv)
     check_torch_flags(parser, flags)
+    if flags.batch_norm != 'none' and flags.batch_size == 1:
+        parser.error('--batch_norm takes means over the batch: it needs a --batch_size of at least 2')
     return flags
 
 
@@ -104,8 +108,8 @@ def train(flags):
             progress.update(flags.batch_size)
             if run.is_evaluation_due():
                 run.log({name: evaluate(ema or model, data[name], machine) for name in evaluated})
-                save_checkpoint(checkpoint, run, machine, train_set, generator, **parts)
                 run.write_history(writer)
+                save_checkpoint(checkpoint, run, machine, train_set, generator, **parts)
     run.finish()
     return run.history
 

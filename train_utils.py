@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from cifar10_utils import CLASS_NAMES, DataError, make_data_sets, read_data_sets
+from cifar10_utils import CLASS_NAMES, DataError, get_cifar10_raw_data, make_data_sets
 
 
 class UsageError(Exception):
@@ -53,7 +53,7 @@ def number(kind, low=-math.inf, high=math.inf, open_low=False):
             value = kind(text)
         except ValueError:
             value = math.nan
-        if not (low < value if open_low else low <= value) or not value <= high or not math.isfinite(value):
+        if not (low < value if open_low else low <= value) or not value <= high or not abs(value) < math.inf:
             bounds = f'{"above" if open_low else "at least"} {low}' if math.isfinite(low) else ''
             bounds += f'{" and " if bounds else ""}at most {high}' if math.isfinite(high) else ''
             name = 'a whole number' if kind is int else 'a number'
@@ -69,9 +69,16 @@ def hidden_units(text):
         sizes = [int(size) for size in text.split(',')] if text.strip() else []
     except ValueError:
         sizes = [0]
-    if any(size < 1 for size in sizes):
-        raise argparse.ArgumentTypeError(f'must be positive whole numbers with commas between, got {text!r}')
+    if any(not 1 <= size <= 100_000 for size in sizes):
+        raise argparse.ArgumentTypeError(f'must be whole numbers from 1 to 100000, commas between, got {text!r}')
     return sizes
+
+
+def folder(text):
+    """An argparse type: the name of a folder, which cannot be empty."""
+    if not text:
+        raise argparse.ArgumentTypeError('must be the name of a folder, got nothing')
+    return text
 
 
 def add_common_flags(parser, *, learning_rate, max_steps, batch_size, eval_freq, out_dir):
@@ -80,7 +87,7 @@ def add_common_flags(parser, *, learning_rate, max_steps, batch_size, eval_freq,
     Returns:
         the mutually exclusive group that says the length of the run.
     """
-    positive = number(int, 1)
+    positive = number(int, 1, 10**9)
     add = parser.add_argument
     add('--learning_rate', type=number(float, 0, open_low=True), default=learning_rate, help='learning rate')
     length = parser.add_mutually_exclusive_group()
@@ -88,13 +95,14 @@ def add_common_flags(parser, *, learning_rate, max_steps, batch_size, eval_freq,
     add('--batch_size', type=positive, default=batch_size, help='examples per step')
     add('--eval_freq', type=positive, default=eval_freq, help='steps between evaluations on the test set')
     add('--dataset', choices=['cifar10', 'shapes10'], default='cifar10', help='shapes10 is built in: no download')
-    add('--data_dir', default='./cifar10/cifar-10-batches-py', help='folder of the CIFAR-10 batches')
+    add('--data_dir', type=folder, default='./cifar10/cifar-10-batches-py', help='folder of the CIFAR-10 batches')
     add('--data_url', help='where to fetch the CIFAR-10 archive from, before the known sources')
-    add('--validation_size', type=number(int, 0), default=0, help='training examples held out for validation')
+    add('--validation_size', type=number(int, 0, 10**9), default=0, help='training examples held out for validation')
     add('--seed', type=number(int, 0, 2**32 - 1), default=42, help='seed of all random numbers')
-    add('--out_dir', default=out_dir, help='run folder')
-    add('--resume', action='store_true', help='continue the run in --out_dir from its last checkpoint')
-    add('--overwrite', action='store_true', help='replace the run in --out_dir')
+    add('--out_dir', type=folder, default=out_dir, help='run folder')
+    old = parser.add_mutually_exclusive_group()
+    old.add_argument('--resume', action='store_true', help='continue the run in --out_dir from its last checkpoint')
+    old.add_argument('--overwrite', action='store_true', help='replace the run in --out_dir')
     add('--quiet', action='store_true', help='print errors only')
     return length
 
@@ -110,13 +118,11 @@ def load_data(flags, standardize=False):
         from shapes10 import shapes10
 
         arrays = shapes10()
-        if flags.validation_size >= len(arrays[0]):
-            raise UsageError(f'--validation_size must be below {len(arrays[0])}, got {flags.validation_size}')
-        data = make_data_sets(*arrays, False, flags.validation_size, standardize)
     else:
-        if flags.validation_size >= 50_000:
-            raise UsageError(f'--validation_size must be below 50000, got {flags.validation_size}')
-        data = read_data_sets(flags.data_dir, False, flags.validation_size, standardize, flags.data_url)
+        arrays = get_cifar10_raw_data(flags.data_dir, flags.data_url)
+    if flags.validation_size >= len(arrays[0]):
+        raise UsageError(f'--validation_size must be below {len(arrays[0])}, got {flags.validation_size}')
+    data = make_data_sets(*arrays, False, flags.validation_size, standardize)
     if flags.batch_size > data['train'].num_examples:
         raise UsageError(f'--batch_size must be at most {data["train"].num_examples}, got {flags.batch_size}')
     return data
@@ -221,6 +227,7 @@ class Run:
         max_steps: length of the run.
         history: a dict per evaluation, in order of steps.
         step: steps done.
+        finished: whether the folder holds the finished run, in which nothing is to change.
     Raises:
         UsageError: if the folder holds a run and the flags do not say what to do with it, or are not its own.
     """
@@ -234,11 +241,15 @@ class Run:
         self.clock = time.perf_counter()
         config = self.path / 'config.json'
         self.resuming = flags.resume and config.exists()
+        self.finished = (self.path / 'summary.json').exists()
         if self.resuming:
-            self._check_flags(json.loads(config.read_text())['flags'])
+            with reading(config):
+                old = dict(json.loads(config.read_text())['flags'])
+            self._check_flags(old)
+            if self.finished and not list(self.path.glob('checkpoint.*')):
+                raise UsageError(f'{self.path} holds a finished run without its checkpoint: nothing to resume')
         elif config.exists() and not flags.overwrite:
-            finished = (self.path / 'summary.json').exists()
-            state = 'a finished run' if finished else 'an unfinished run (--resume continues it)'
+            state = 'a finished run' if self.finished else 'an unfinished run (--resume continues it)'
             raise UsageError(f'{self.path} holds {state}: choose another --out_dir, or --overwrite to replace it')
 
     def _check_flags(self, old):
@@ -263,6 +274,7 @@ class Run:
             self.path.mkdir(parents=True, exist_ok=True)
             for old in [self.path / 'summary.json', self.path / 'history.csv', *self.path.glob('checkpoint*')]:
                 old.unlink(missing_ok=True)
+            self.finished = False
         except OSError as error:
             raise RunError(f'cannot write {self.path}: {error.strerror}; choose another --out_dir') from error
         config = {'command': command(script, self.flags, defaults), 'flags': vars(self.flags)}
@@ -289,6 +301,9 @@ class Run:
         self.step += 1
         self.losses.append(loss)
         self.accuracies.append(accuracy)
+        self._check_loss(loss)
+
+    def _check_loss(self, loss):
         if not math.isfinite(loss):
             kept = self.history[-1]['step'] if self.history else 0
             state = f'the checkpoint of step {kept} in {self.path} is kept' if kept else 'there is no checkpoint yet'
@@ -303,7 +318,11 @@ class Run:
 
         Args:
             evaluated: {'test': (loss, accuracy), ...}, a pair for each set.
+        Raises:
+            RunError: if a loss is not finite; the row is not added then, nor a checkpoint written.
         """
+        for loss, _ in evaluated.values():
+            self._check_loss(loss)
         pairs = {'train': (float(np.mean(self.losses)), float(np.mean(self.accuracies)))} | evaluated
         self.losses, self.accuracies = [], []
         row = {'step': self.step}
@@ -341,7 +360,7 @@ class Run:
         """Writes the curves and, last of all, the summary: the figures of the last step."""
         if not self.record:
             return
-        if self.resuming and (self.path / 'summary.json').exists():
+        if self.finished:
             self.print(f'{self.path} had finished: nothing to do')
             return
         plot_curves(self.history, self.path)
@@ -436,11 +455,12 @@ def plot_filters(path, weight):
 def run_script(train, flags):
     """Calls train(flags) and exits: with 2 where the flags are wrong, 1 where the run fails, in one clear line."""
     name = Path(sys.argv[0]).name
+    sys.stdout.reconfigure(errors='backslashreplace')  # a path may hold what the terminal cannot show
     try:
         train(flags)
     except UsageError as error:
         status, message = 2, str(error)
-    except (RunError, DataError) as error:
+    except (RunError, DataError, OSError) as error:
         status, message = 1, str(error)
     except KeyboardInterrupt:
         status, message = 130, f'interrupted; --resume --out_dir {flags.out_dir} continues from the last checkpoint'

@@ -299,6 +299,16 @@ class TestCrossEntropy(GradientTestCase):
         for B, C in self.shapes:
             self.assert_gradient(self.distributions(B, C), self.rng.integers(0, C, B))
 
+    def test_probability_of_zero_counts_as_the_smallest_normal_number(self):
+        module, t = CrossEntropyModule(), np.array([0, 1])
+        for dtype in (np.float32, np.float64):
+            x, tiny = np.array([[0, 1], [1, 0]], dtype), np.finfo(dtype).tiny
+            with self.subTest(dtype=dtype.__name__), warnings.catch_warnings():
+                warnings.simplefilter('error')
+                np.testing.assert_allclose(module.forward(x, t), -np.log(tiny), rtol=4 * np.finfo(dtype).eps)
+                expected = [[-0.5 / tiny, 0], [0, -0.5 / tiny]]
+                np.testing.assert_allclose(module.backward(x, t), expected, rtol=4 * np.finfo(dtype).eps)
+
 
 class TestSoftMaxWithCrossEntropy(GradientTestCase):
     """Together they have the simplest gradient of all: ∂L/∂x̃ = (softmax(x̃) − t) / B."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import nn
@@ -17,6 +17,7 @@ DTYPES = [np.float32, np.float64]
 ACTIVATIONS = [ReLUModule, LeakyReLUModule, ELUModule]
 B, N_INPUTS, N_HIDDEN, N_CLASSES = 6, 4, [5, 3], 7
 
+examples = settings(deadline=None)  # a busy machine is no failure
 # A logit up to 50 leaves each of 5 probabilities above e^-100 / 5, a normal number in float64.
 logits = arrays(np.float64, st.tuples(st.integers(1, 6), st.integers(1, 5)), elements=st.floats(-50, 50))
 
@@ -290,6 +291,7 @@ def test_mlp_refuses_wrong_shapes():
 # Properties
 
 
+@examples
 @given(logits, st.floats(-1e3, 1e3))
 def test_softmax_gives_distributions_and_ignores_a_shift(x, shift):
     out = SoftMaxModule().forward(x)
@@ -299,6 +301,7 @@ def test_softmax_gives_distributions_and_ignores_a_shift(x, shift):
     np.testing.assert_allclose(SoftMaxModule().forward(x + shift), out, rtol=1e-12)
 
 
+@examples
 @given(logits)
 def test_softmax_keeps_the_order(x):
     out = SoftMaxModule().forward(x)
@@ -306,6 +309,7 @@ def test_softmax_keeps_the_order(x):
     assert np.all(np.diff(sorted_by_logit, axis=1) >= -1e-15)  # a few ε: exp is rounded
 
 
+@examples
 @given(logits)
 def test_softmax_gradient_sums_to_zero(x):
     """As moving all logits together changes nothing."""
@@ -314,6 +318,7 @@ def test_softmax_gradient_sums_to_zero(x):
     np.testing.assert_allclose(module.backward(np.sin(x)).sum(axis=1), 0, atol=1e-14)
 
 
+@examples
 @given(logits, st.data())
 def test_integer_and_one_hot_targets_are_the_same(x, data):
     n, n_classes = x.shape
@@ -326,6 +331,7 @@ def test_integer_and_one_hot_targets_are_the_same(x, data):
     assert np.all(module.backward(p, one_hot) <= 0)
 
 
+@examples
 @given(logits)
 def test_rows_do_not_see_each_other(x):
     for module in (*(activation() for activation in ACTIVATIONS), SoftMaxModule()):
@@ -462,4 +468,6 @@ def test_torch_initialisations(init, std):
     assert layer.weight.std().item() == pytest.approx(std, rel=0.01)
     assert abs(layer.weight.mean().item()) < 0.01 * std
     assert not layer.bias.any()
-    assert layer.weight.abs().max().item() / std < (1.74 if init == 'pytorch' else 6)  # sqrt(3), and 6 deviations
+    # A uniform distribution ends at sqrt(3) deviations; of 200,000 normal draws, 13 lie beyond 4, and none beyond 7.
+    low, high = (1.7, 1.74) if init == 'pytorch' else (4, 7)
+    assert low < layer.weight.abs().max().item() / std < high

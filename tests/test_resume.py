@@ -1,0 +1,319 @@
+"""Runs that are cut off, continued, repeated, or refused: finished work is never lost, and a resumed run is the run."""
+
+import errno
+import importlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from conftest import (
+    CHECKPOINTS,
+    ROOT,
+    SCRIPTS,
+    SHORT,
+    Hostile,
+    assert_same_run,
+    failing_short_run,
+    hostile_pickle,
+    parse,
+    process,
+    read_checkpoint,
+    short_run,
+    snapshot,
+)
+from test_command_line import EFFECTS
+
+from train_utils import Run, RunError
+
+EVERYTHING = (
+    '--optimizer sgd --momentum 0.9 --nesterov --weight_decay 0.01 --lr_schedule onecycle --augment --ema 0.9 '
+    '--label_smoothing 0.1 --standardize --validation_size 21'
+)
+# With enough state on board that a forgotten part shows: nine steps of 60 are two epochs and more.
+STATEFUL = {
+    'train_mlp_numpy': '--max_steps 9 --batch_size 60 --validation_size 10',
+    'train_mlp_pytorch': f'--max_steps 9 --batch_size 60 --dropout 0.5 --batch_norm torch {EVERYTHING}',
+    'train_convnet_pytorch': f'--max_steps 9 {EVERYTHING}',
+}
+
+
+def interrupt(monkeypatch, method, step):
+    """Has Ctrl-C pressed when a run is about to call one of its methods after some step."""
+    original = getattr(Run, method)
+
+    def interrupted(self, *args, **kwargs):
+        if self.step == step:
+            raise KeyboardInterrupt
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(Run, method, interrupted)
+
+
+def interrupted_run(monkeypatch, method, step, *args):
+    with monkeypatch.context() as patch:
+        interrupt(patch, method, step)
+        with pytest.raises(KeyboardInterrupt):
+            short_run(*args)
+
+
+# Cut off and continued
+
+
+@pytest.mark.parametrize(
+    ('script', 'args'),
+    [
+        ('train_mlp_numpy', '--max_steps 2000 --eval_freq 50 --batch_size 60 --dnn_hidden_units 8'),
+        (
+            'train_mlp_pytorch',
+            f'--max_steps 400 --eval_freq 20 --batch_size 20 --dropout 0.5 --batch_norm manual {EVERYTHING}',
+        ),
+    ],
+)
+def test_a_killed_process_resumes_to_the_same_bits(quick, data_dir, tmp_path, script, args):
+    args = [*args.split(), '--data_dir', data_dir, '--quiet']
+    command = [sys.executable, ROOT / f'{script}.py', *args, '--out_dir', tmp_path / 'killed']
+    with subprocess.Popen(list(map(str, command))) as running:
+        while not (tmp_path / 'killed' / CHECKPOINTS[script]).exists():
+            assert running.poll() is None
+            time.sleep(0.005)
+        running.send_signal(signal.SIGKILL)
+    assert running.returncode == -signal.SIGKILL
+    assert not (tmp_path / 'killed' / 'summary.json').exists()
+
+    train = importlib.import_module(script).train
+    history = train(parse(script, *args, '--out_dir', tmp_path / 'killed', '--resume'))
+    assert train(parse(script, *args, '--out_dir', tmp_path / 'whole')) == history
+    assert_same_run(tmp_path / 'killed', tmp_path / 'whole')
+
+
+@pytest.mark.parametrize('script', SCRIPTS)
+@pytest.mark.parametrize('method', ['count_step', 'log', 'write_history', 'state', 'finish'])
+def test_wherever_it_is_interrupted_a_run_continues_the_same(quick, monkeypatch, data_dir, tmp_path, script, method):
+    args = STATEFUL[script].split()
+    whole = short_run(script, data_dir, tmp_path / 'whole', *args)
+    evaluations = [row['step'] for row in whole]
+    assert evaluations == [2, 4, 6, 8, 9]
+    # Before step 1 there is no checkpoint, before step 3 one, and so on; one run is cut off and continued at each.
+    for i, step in enumerate({'count_step': [0, *evaluations[:-1]], 'finish': [9]}.get(method, evaluations)):
+        resume = ['--resume'] if i else []
+        interrupted_run(monkeypatch, method, step, script, data_dir, tmp_path / 'cut', *args, *resume)
+    assert short_run(script, data_dir, tmp_path / 'cut', *args, '--resume') == whole
+    assert_same_run(tmp_path / 'cut', tmp_path / 'whole')
+
+
+@pytest.mark.parametrize('script', SCRIPTS)
+def test_an_interrupted_script_says_how_to_go_on(quick, monkeypatch, capsys, data_dir, tmp_path, script):
+    interrupt(monkeypatch, 'count_step', 3)
+    status, line = failing_short_run(capsys, script, data_dir, tmp_path / 'run')
+    assert status == 130 and '--resume' in line and str(tmp_path / 'run') in line
+
+
+@pytest.mark.parametrize('script', SCRIPTS)
+def test_resume_of_nothing_starts(quick, data_dir, tmp_path, script):
+    whole = short_run(script, data_dir, tmp_path / 'whole')
+    assert short_run(script, data_dir, tmp_path / 'new', '--resume') == whole
+    assert_same_run(tmp_path / 'new', tmp_path / 'whole')
+
+
+def test_tensorboard_shows_each_evaluation_of_a_resumed_run_once(quick, monkeypatch, data_dir, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = ('train_mlp_pytorch', data_dir, tmp_path, '--tensorboard', '--max_steps', '8')
+    interrupted_run(monkeypatch, 'state', 6, *run)  # the figures of step 6 are written, its checkpoint is not
+    history = short_run(*run, '--resume')
+    events = EventAccumulator(str(tmp_path / 'tensorboard')).Reload()
+    assert [e.step for e in events.Scalars('test_loss')] == [row['step'] for row in history] == [2, 4, 6, 8]
+
+
+# Refused
+
+
+@pytest.mark.parametrize('script', SCRIPTS)
+def test_resume_with_another_flag_is_refused_by_name(quick, monkeypatch, capsys, data_dir, tmp_path, script):
+    base = [] if 'numpy' in script else ['--optimizer', 'sgd']
+    interrupted_run(monkeypatch, 'count_step', 3, script, data_dir, tmp_path / 'run', *base)
+    before = snapshot(tmp_path / 'run')
+    for flag, effects in EFFECTS[script].items():
+        effect = effects if isinstance(effects, str) else effects[0]
+        if flag == 'optimizer':
+            effect = '--optimizer adam'
+        if flag in ('nesterov', 'epochs'):  # they come with another flag, or exclude one
+            continue
+        args = [*base, *effect.split(), '--resume']
+        status, line = failing_short_run(capsys, script, data_dir, tmp_path / 'run', *args)
+        assert status == 2 and f'--{flag} ' in line
+    assert snapshot(tmp_path / 'run') == before
+
+
+@pytest.mark.parametrize('script', SCRIPTS)
+def test_a_run_is_not_overwritten_unless_told(quick, monkeypatch, capsys, data_dir, tmp_path, script):
+    whole = short_run(script, data_dir, tmp_path / 'run')
+    before = snapshot(tmp_path / 'run')
+    status, line = failing_short_run(capsys, script, data_dir, tmp_path / 'run')
+    assert status == 2 and '--overwrite' in line and '--resume' not in line
+    assert snapshot(tmp_path / 'run') == before
+
+    interrupted_run(monkeypatch, 'count_step', 0, script, data_dir, tmp_path / 'run', '--seed', '7', '--overwrite')
+    assert [p.name for p in (tmp_path / 'run').iterdir()] == ['config.json']
+    status, line = failing_short_run(capsys, script, data_dir, tmp_path / 'run')
+    assert status == 2 and '--overwrite' in line and '--resume' in line
+
+    assert short_run(script, data_dir, tmp_path / 'run', '--overwrite') == whole
+
+
+@pytest.mark.parametrize('script', SCRIPTS)
+def test_resume_of_a_finished_run_changes_nothing(quick, monkeypatch, data_dir, tmp_path, capsys, script):
+    more = [] if 'numpy' in script else ['--tensorboard']
+    for name in ('train_utils.plot_curves', 'train_convnet_pytorch.plot_predictions'):
+        monkeypatch.setattr(name, lambda *args: (tmp_path / 'figure.png').write_text('drawn'))
+    whole = short_run(script, data_dir, tmp_path, *more)
+    before = snapshot(tmp_path)
+    assert tmp_path / 'figure.png' in before
+    capsys.readouterr()
+    assert short_run(script, data_dir, tmp_path, '--resume', *more) == whole
+    assert 'finished' in capsys.readouterr().out
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize('script', SCRIPTS)
+def test_resume_of_a_finished_run_without_its_checkpoint(quick, data_dir, tmp_path, capsys, script):
+    short_run(script, data_dir, tmp_path / 'run')
+    (tmp_path / 'run' / CHECKPOINTS[script]).unlink()
+    before = snapshot(tmp_path / 'run')
+    status, line = failing_short_run(capsys, script, data_dir, tmp_path / 'run', '--resume')
+    assert status == 2 and 'finished' in line
+    assert snapshot(tmp_path / 'run') == before
+
+
+# Damaged and hostile
+
+
+def npz(**arrays):
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+def pt(value):
+    file = io.BytesIO()
+    torch.save(value, file)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize('script', SCRIPTS)
+@pytest.mark.parametrize('damage', ['cut off', 'empty', 'text', 'other content', 'pickle', 'hostile', 'flipped bits'])
+def test_a_damaged_or_hostile_checkpoint_is_refused(quick, monkeypatch, capsys, data_dir, tmp_path, script, damage):
+    interrupted_run(monkeypatch, 'count_step', 3, script, data_dir, tmp_path / 'run')
+    checkpoint, trap = tmp_path / 'run' / CHECKPOINTS[script], tmp_path / 'it ran'
+    good = checkpoint.read_bytes()
+    if script == 'train_mlp_numpy':
+        other = npz(weight=np.zeros(3))
+        hostile = npz(**(dict(np.load(checkpoint)) | {'layer0.weight': np.array([Hostile(trap)], object)}))
+    else:
+        other = pt({'model': {'weight': torch.zeros(3)}})
+        hostile = pt(torch.load(checkpoint, weights_only=True) | {'model': Hostile(trap)})
+    middle = len(good) // 2
+    damaged = {
+        'cut off': good[:middle],
+        'empty': b'',
+        'text': b'no checkpoint\n' * 100,
+        'other content': other,
+        'pickle': hostile_pickle(trap),
+        'hostile': hostile,
+        'flipped bits': good[:middle] + bytes(255 - b for b in good[middle : middle + 64]) + good[middle + 64 :],
+    }[damage]
+    checkpoint.write_bytes(damaged)
+    before = snapshot(tmp_path / 'run')
+    status, line = failing_short_run(capsys, script, data_dir, tmp_path / 'run', '--resume')
+    assert status == 1 and str(checkpoint) in line
+    assert not trap.exists()
+    assert snapshot(tmp_path / 'run') == before
+
+    checkpoint.write_bytes(good)
+    assert short_run(script, data_dir, tmp_path / 'run', '--resume')[-1]['step'] == 5
+
+
+@pytest.mark.parametrize('script', SCRIPTS[:2])
+def test_the_checkpoint_of_another_network_is_refused(quick, monkeypatch, capsys, data_dir, tmp_path, script):
+    for name, units in [('run', 8), ('other', 9)]:
+        run = (script, data_dir, tmp_path / name, '--dnn_hidden_units', units)
+        interrupted_run(monkeypatch, 'count_step', 3, *run)
+    checkpoint = tmp_path / 'run' / CHECKPOINTS[script]
+    os.replace(tmp_path / 'other' / CHECKPOINTS[script], checkpoint)
+    status, line = failing_short_run(capsys, script, data_dir, tmp_path / 'run', '--resume')
+    assert status == 1 and str(checkpoint) in line
+
+
+@pytest.mark.parametrize('content', ['', '{', '[]', '{"flags": 5}', '{"command": "python"}', '\udcff'])
+def test_a_damaged_config_is_one_line(quick, monkeypatch, capsys, data_dir, tmp_path, content):
+    interrupted_run(monkeypatch, 'count_step', 3, 'train_mlp_numpy', data_dir, tmp_path / 'run')
+    config = tmp_path / 'run' / 'config.json'
+    config.write_bytes(content.encode(errors='surrogateescape'))
+    status, line = failing_short_run(capsys, 'train_mlp_numpy', data_dir, tmp_path / 'run', '--resume')
+    assert status == 1 and str(config) in line
+
+
+# A disk that refuses
+
+
+@pytest.mark.parametrize('script', SCRIPTS)
+@pytest.mark.parametrize('call', ['fsync', 'replace'])
+def test_a_full_disk_keeps_the_last_checkpoint(quick, monkeypatch, data_dir, tmp_path, script, call):
+    args = STATEFUL[script].split()
+    whole = short_run(script, data_dir, tmp_path / 'whole', *args)
+    checkpoint = tmp_path / 'full' / CHECKPOINTS[script]
+    kept = []
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def fills_up(self):
+        if self.step == 6:
+            kept.append(checkpoint.read_bytes())
+            patch.setattr(os, call, full)
+        return state(self)
+
+    state = Run.state
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, 'state', fills_up)
+        with pytest.raises(RunError, match=r'(?s)checkpoint.*No space left on device.*kept') as error:
+            short_run(script, data_dir, tmp_path / 'full', *args)
+    assert '\n' not in str(error.value)
+    assert checkpoint.read_bytes() == kept[0] and read_checkpoint(checkpoint)['run']['step'] == 4
+    assert not list((tmp_path / 'full').glob('*.part'))
+
+    assert short_run(script, data_dir, tmp_path / 'full', *args, '--resume') == whole
+    assert_same_run(tmp_path / 'full', tmp_path / 'whole')
+
+
+@pytest.mark.parametrize('script', SCRIPTS)
+@pytest.mark.parametrize('way', ['a file', 'below a file', 'not writable', 'name too long'])
+def test_a_run_folder_that_cannot_be(quick, capsys, data_dir, tmp_path, script, way):
+    out_dir = {
+        'a file': tmp_path / 'file',
+        'below a file': tmp_path / 'file' / 'run',
+        'not writable': tmp_path / 'locked' / 'run',
+        'name too long': tmp_path / ('x' * 300),
+    }[way]
+    (tmp_path / 'file').write_text('mine')
+    (tmp_path / 'locked').mkdir(mode=0o500)
+    if way == 'not writable' and os.access(tmp_path / 'locked', os.W_OK):
+        pytest.skip('root may write everywhere')
+    status, line = failing_short_run(capsys, script, data_dir, out_dir)
+    assert status == 1 and str(out_dir) in line
+    assert (tmp_path / 'file').read_text() == 'mine'
+
+
+def test_a_file_in_the_way_of_the_script(data_dir, tmp_path):
+    (tmp_path / 'file').write_text('mine')
+    args = [*SHORT['train_mlp_numpy'].split(), '--data_dir', data_dir, '--out_dir', tmp_path / 'file']
+    result = process('train_mlp_numpy', *args)
+    assert (result.returncode, result.stdout, result.stderr.count('\n')) == (1, '', 1)
+    assert json.dumps(str(tmp_path / 'file'))[1:-1] in result.stderr
