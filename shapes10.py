@@ -39,12 +39,12 @@ def disc(u, v):
 
 
 def ring(u, v):
-    return np.abs(disc(u, v) + 0.25) - 0.25
+    return np.abs(disc(u, v) + 0.17) - 0.17
 
 
-def crescent(u, v):
-    """The disc without a smaller one that overlaps its side."""
-    return np.maximum(disc(u, v), 0.85 - np.sqrt((u - 0.5) ** 2 + v * v))
+def blob(u, v):
+    """A disc out of focus: a tenth of the distance, so that the smooth edge is ten times as wide."""
+    return 0.1 * (disc(u, v) + 0.4)
 
 
 def triangle(u, v):
@@ -57,12 +57,12 @@ def square(u, v):
 
 def star(u, v):
     """The pentagram. Its tips lie beyond one side of the inner pentagon, so the second largest distance decides."""
-    return np.partition(half_planes(u, v, 5, apothem=0.36), 3, axis=0)[3]
+    return np.partition(half_planes(u, v, 5, apothem=0.33), 3, axis=0)[3]
 
 
 def cross(u, v):
     u, v = np.abs(u), np.abs(v)
-    return np.maximum(np.minimum(u, v) - 0.28, np.maximum(u, v) - 1)
+    return np.maximum(np.minimum(u, v) - 0.22, np.maximum(u, v) - 1)
 
 
 def stripes(u, v):
@@ -84,7 +84,7 @@ def bar(u, v):
     return np.maximum(np.abs(u) - 1, np.abs(v) - 0.08)
 
 
-SHAPES = (disc, ring, crescent, triangle, square, star, cross, stripes, checkerboard, dots)
+SHAPES = (disc, ring, blob, triangle, square, star, cross, stripes, checkerboard, dots)
 CLASS_NAMES = tuple(shape.__name__ for shape in SHAPES)
 
 
@@ -114,7 +114,7 @@ def draw(shape, n, rng):
     # Two colours at equal distances from a middle one, in a random direction: exchanging them changes no probability.
     direction = rng.standard_normal((n, 3), dtype=np.float32)
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    middle, contrast = uniform(80, 176, 3), uniform(80, 130, 1) * direction
+    middle, contrast = uniform(80, 176, 3), uniform(90, 140, 1) * direction
 
     canvas = np.empty((n, 3, SIZE, SIZE), np.float32)
     canvas[...] = (middle - contrast)[:, :, None, None]
@@ -122,14 +122,14 @@ def draw(shape, n, rng):
         paint(mask(disc, *anywhere(), uniform(1, 2.5), uniform(0, np.pi)), uniform(0, 255, 3))
     paint(mask(bar, *anywhere(), uniform(5, 10), uniform(0, np.pi)), uniform(0, 255, 3))
 
-    radius = uniform(9, 13)
-    reach = SIZE / 2 - 0.7 * radius  # a shape may lose a little beyond the border
+    radius = uniform(8, 12)
+    reach = SIZE / 2 - 0.85 * radius  # a shape may lose a little beyond the border
     x, y = CENTRE + reach * uniform(-1, 1), CENTRE + reach * uniform(-1, 1)
     paint(mask(shape, x, y, radius, uniform(0, 2 * np.pi)), middle + contrast)
 
-    light_x, light_y = uniform(-1.5, 1.5, 1, 1, 1), uniform(-1.5, 1.5, 1, 1, 1)  # per pixel of the way
+    light_x, light_y = uniform(-1, 1, 1, 1, 1), uniform(-1, 1, 1, 1, 1)  # per pixel of the way
     canvas += light_x * (PIXELS - CENTRE) + light_y * (PIXELS[:, None] - CENTRE)
-    canvas += 8 * rng.standard_normal(canvas.shape, dtype=np.float32)
+    canvas += 6 * rng.standard_normal(canvas.shape, dtype=np.float32)
     return np.clip(np.rint(canvas), 0, 255).astype(np.uint8)
 
 

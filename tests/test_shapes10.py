@@ -129,6 +129,8 @@ def test_mask_follows_place_size_and_rotation(shape):
     # Whole-pixel shifts and quarter turns map the grid onto itself; only rounding in float32 distances remains.
     assert np.allclose(coverage(shape, x=17.5, y=14.5), np.roll(here, (-1, 2), axis=(0, 1)), atol=1e-4)
     assert np.allclose(coverage(shape, angle=np.pi / 2), np.rot90(here, -1), atol=1e-4)
+    if shape is module.blob:  # the width of its edge is fixed in pixels
+        return
     # Twice the radius, four times the area, to within the pixels of the outline.
     assert coverage(shape, radius=10).sum() == pytest.approx(4 * coverage(shape, radius=5).sum(), rel=0.15)
 
@@ -144,11 +146,11 @@ def test_every_class_has_its_own_mask():
     ('shape', 'area'),  # in squared radii
     [
         (module.disc, np.pi),
-        (module.ring, np.pi * (1 - 0.5**2)),
+        (module.ring, np.pi * (1 - 0.66**2)),
         (module.triangle, 3 * np.sqrt(3) * 0.55**2),
         (module.square, 4 * 0.8**2),
-        (module.cross, 4 * (2 * 0.28) - 4 * 0.28**2),
-        (module.star, 10 * 0.36**2 * np.tan(np.pi / 5) * (1 + np.tan(np.pi / 5) * np.tan(2 * np.pi / 5)) / 2),
+        (module.cross, 4 * (2 * 0.22) - 4 * 0.22**2),
+        (module.star, 10 * 0.33**2 * np.tan(np.pi / 5) * (1 + np.tan(np.pi / 5) * np.tan(2 * np.pi / 5)) / 2),
     ],
 )
 @pytest.mark.parametrize('angle', [0, 0.5])

@@ -381,7 +381,7 @@ def test_a_batch_that_the_processes_cannot_share(quick, monkeypatch, capsys, dat
 
 @pytest.mark.parametrize('augment', [[], ['--augment', '--validation_size', '33', '--ema', '0.5']])
 def test_two_processes_train_as_one(quick, easy_data_dir, tmp_path, augment):
-    args = '--max_steps 20 --eval_freq 10 --batch_size 60 --learning_rate 2e-4 --dnn_hidden_units 20 --momentum 0.9'
+    args = '--max_steps 20 --eval_freq 10 --batch_size 60 --learning_rate 2e-5 --dnn_hidden_units 20 --momentum 0.9'
     args = [*args.split(), '--init', 'kaiming', '--data_dir', str(easy_data_dir), *augment]
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
