@@ -394,11 +394,16 @@ class DataSet:
         return self._rows(batch[rank::world_size])
 
     def chunks(self, size):
-        """All examples in file order as (x, y) of at most `size` each, leaving the order of batches alone."""
+        """All examples in file order as (x, y) of at most `size` each, leaving the order of batches alone.
+
+        The chunks are equal to within one example: a last chunk of a single one would have no variance.
+        """
         size = operator.index(size)
         if size < 1:
             raise ValueError(f'expected a chunk of at least 1 example, got {size}')
-        return (self._rows(slice(start, start + size)) for start in range(0, self.num_examples, size))
+        N = self.num_examples
+        n_chunks = -(-N // size)
+        return (self._rows(slice(i * N // n_chunks, (i + 1) * N // n_chunks)) for i in range(n_chunks))
 
     def pixels(self, rows):
         """The pictures themselves, uint8 (n, 32, 32, 3), at these places of the file order."""

@@ -68,6 +68,11 @@ class Machine:
             dist.init_process_group('nccl' if self.device.type == 'cuda' else 'gloo')
             atexit.register(dist.destroy_process_group)
 
+    @property
+    def compute(self):
+        """What the numbers of a run depend on besides its flags."""
+        return {'device': self.device.type, 'precision': self.precision, 'processes': self.world_size}
+
     def _device(self, name):
         found = {'cuda': torch.cuda.is_available(), 'mps': torch.backends.mps.is_available(), 'cpu': True}
         if name == 'auto':

@@ -61,7 +61,7 @@ def parse_flags(argv=None):
 def train(flags):
     """Trains and returns the history, a dict per evaluation."""
     machine = Machine(flags)
-    run = Run(flags, record=machine.rank == 0)
+    run = Run(flags, record=machine.rank == 0, compute=machine.compute)
     data = machine.load_data(flags)
     train_set = data['train']
     evaluated = [name for name in ('validation', 'test') if data[name].num_examples]

@@ -27,7 +27,7 @@ from torch_utils import (
     make_writer,
     save_checkpoint,
 )
-from train_utils import ArgumentParser, Run, add_common_flags, hidden_units, number, run_script
+from train_utils import ArgumentParser, Run, UsageError, add_common_flags, hidden_units, number, run_script
 
 
 def parse_flags(argv=None):
@@ -47,15 +47,15 @@ def parse_flags(argv=None):
     add('--init', choices=list(INITS), default='normal', help="of the weights; normal is the assignment's")
     flags = parser.parse_args(argv)
     check_torch_flags(parser, flags)
-    if flags.batch_norm != 'none' and flags.batch_size == 1:
-        parser.error('--batch_norm takes means over the batch: it needs a --batch_size of at least 2')
     return flags
 
 
 def train(flags):
     """Trains and returns the history, a dict per evaluation."""
     machine = Machine(flags)
-    run = Run(flags, record=machine.rank == 0)
+    if flags.batch_norm != 'none' and flags.batch_size // machine.world_size < 2:
+        raise UsageError('--batch_norm takes means over the batch: --batch_size must be at least 2 for each process')
+    run = Run(flags, record=machine.rank == 0, compute=machine.compute)
     data = machine.load_data(flags)
     train_set = data['train']
     evaluated = [name for name in ('validation', 'test') if data[name].num_examples]

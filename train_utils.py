@@ -175,9 +175,11 @@ def command(script, flags, defaults):
     """The shortest command line that gives `script` these flags."""
     words = ['python', Path(script).name]
     for name, value in vars(flags).items():
-        if value != getattr(defaults, name):
+        if value != getattr(defaults, name) and name not in ('resume', 'overwrite'):
             text = ','.join(map(str, value)) if isinstance(value, list) else str(value)
-            words += [f'--{name}'] if value is True else [f'--{name}', text]
+            words += (
+                [f'--{name}'] if value is True else [f'--{name}={text}'] if text[:1] == '-' else [f'--{name}', text]
+            )
     return shlex.join(words)
 
 
@@ -215,6 +217,10 @@ def peak_memory_mb():
 # These change where a run reads, writes and prints, not what it computes.
 NOT_COMPUTED_WITH = {'data_dir', 'data_url', 'out_dir', 'resume', 'overwrite', 'quiet', 'tensorboard'}
 
+# All that a run writes; --overwrite takes no other file away.
+OUTPUTS = ['summary.json', 'history.csv', 'checkpoint.*', 'tensorboard/events.*']
+OUTPUTS += [f'{name}.{suffix}' for name in ('curves', 'confusion', 'mistakes', 'filters') for suffix in ('pdf', 'png')]
+
 
 class Run:
     """A run folder: refuses to overwrite, keeps the history, and writes config, history, summary and curves.
@@ -222,6 +228,7 @@ class Run:
     Args:
         flags: parsed flags. With `resume`, those of the run that is continued.
         record: False for all but one of the processes that train together: nothing is written or printed.
+        compute: what else the numbers depend on, such as {'device': 'cpu'}; kept in the config.
     Attributes:
         path: the folder.
         max_steps: length of the run.
@@ -232,8 +239,8 @@ class Run:
         UsageError: if the folder holds a run and the flags do not say what to do with it, or are not its own.
     """
 
-    def __init__(self, flags, record=True):
-        self.flags, self.record = flags, record
+    def __init__(self, flags, record=True, compute=None):
+        self.flags, self.record, self.compute = flags, record, compute or {}
         self.path = Path(flags.out_dir)
         self.max_steps = flags.max_steps
         self.history, self.step, self.seconds = [], 0, 0.0
@@ -244,21 +251,22 @@ class Run:
         self.finished = (self.path / 'summary.json').exists()
         if self.resuming:
             with reading(config):
-                old = dict(json.loads(config.read_text())['flags'])
-            self._check_flags(old)
+                old = json.loads(config.read_text())
+                old = old['flags'] | old['compute']
+            self._check_flags(old, vars(self.flags) | self.compute)
             if self.finished and not list(self.path.glob('checkpoint.*')):
                 raise UsageError(f'{self.path} holds a finished run without its checkpoint: nothing to resume')
         elif config.exists() and not flags.overwrite:
             state = 'a finished run' if self.finished else 'an unfinished run (--resume continues it)'
             raise UsageError(f'{self.path} holds {state}: choose another --out_dir, or --overwrite to replace it')
 
-    def _check_flags(self, old):
-        now = vars(self.flags)
-        for name in sorted(old.keys() | now.keys() - NOT_COMPUTED_WITH):
-            if name not in NOT_COMPUTED_WITH and old.get(name) != now.get(name):
+    def _check_flags(self, old, now):
+        for name in sorted((old.keys() | now.keys()) - NOT_COMPUTED_WITH):
+            if old.get(name) != now.get(name):
+                label = f'--{name}' if hasattr(self.flags, name) else name
                 raise UsageError(
-                    f'--resume continues {self.path} with the flags it was started with: '
-                    f'--{name} is {old.get(name)} there, got {now.get(name)}'
+                    f'--resume continues {self.path} as it was started: '
+                    f'{label} is {old.get(name)} there, got {now.get(name)}'
                 )
 
     def start(self, script, defaults):
@@ -272,13 +280,15 @@ class Run:
             return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            for old in [self.path / 'summary.json', self.path / 'history.csv', *self.path.glob('checkpoint*')]:
-                old.unlink(missing_ok=True)
+            for pattern in OUTPUTS:
+                for old in self.path.glob(pattern):
+                    old.unlink()
             self.finished = False
         except OSError as error:
             raise RunError(f'cannot write {self.path}: {error.strerror}; choose another --out_dir') from error
         config = {'command': command(script, self.flags, defaults), 'flags': vars(self.flags)}
-        write_json(self.path / 'config.json', config | {'versions': versions(), 'hardware': hardware()})
+        config |= {'compute': self.compute, 'versions': versions(), 'hardware': hardware()}
+        write_json(self.path / 'config.json', config)
 
     def print(self, line):
         """Prints a line above the progress bar, unless --quiet."""
@@ -290,6 +300,7 @@ class Run:
         off = self.flags.quiet or not self.record or None
         size = self.flags.batch_size
         total, done = self.max_steps * size, self.step * size
+        self.steps_timed, self.step_seconds, self.mark = 0, 0.0, time.perf_counter()
         return tqdm(total=total, initial=done, unit=' images', unit_scale=True, disable=off, dynamic_ncols=True)
 
     def count_step(self, loss, accuracy):
@@ -299,6 +310,9 @@ class Run:
             RunError: if the loss is not finite.
         """
         self.step += 1
+        self.steps_timed += 1
+        self.step_seconds += time.perf_counter() - self.mark
+        self.mark = time.perf_counter()
         self.losses.append(loss)
         self.accuracies.append(accuracy)
         self._check_loss(loss)
@@ -331,6 +345,7 @@ class Run:
         self.history.append(row)
         figures = [f'{name} loss {loss:.4f} accuracy {accuracy:.4f}' for name, (loss, accuracy) in pairs.items()]
         self.print(f'step {self.step:>{len(str(self.max_steps))}}  ' + '  '.join(figures))
+        self.mark = time.perf_counter()  # an evaluation is no part of a step
 
     def state(self):
         """What a checkpoint keeps of the run itself."""
@@ -365,8 +380,9 @@ class Run:
             return
         plot_curves(self.history, self.path)
         seconds = self._seconds()
-        summary = self.history[-1] | more | {'seconds': round(seconds, 2), 'peak_memory_mb': peak_memory_mb()}
-        write_json(self.path / 'summary.json', summary)
+        rate = round(self.steps_timed * self.flags.batch_size / self.step_seconds) if self.steps_timed else None
+        cost = {'seconds': round(seconds, 2), 'images_per_second': rate, 'peak_memory_mb': peak_memory_mb()}
+        write_json(self.path / 'summary.json', self.history[-1] | more | cost)
         last = self.history[-1]
         self.print(f'test accuracy {last["test_accuracy"]:.4f} after {self.step} steps and {seconds:.1f} s')
         self.print(f'results in {self.path}, curves in {self.path / "curves.png"}')
@@ -462,6 +478,10 @@ def run_script(train, flags):
         status, message = 2, str(error)
     except (RunError, DataError, OSError) as error:
         status, message = 1, str(error)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and 'memory' not in str(error):  # torch says so in several ways
+            raise
+        status, message = 1, 'out of memory: lower --batch_size or the size of the network'
     except KeyboardInterrupt:
         status, message = 130, f'interrupted; --resume --out_dir {flags.out_dir} continues from the last checkpoint'
     else:

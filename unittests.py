@@ -299,10 +299,10 @@ class TestCrossEntropy(GradientTestCase):
         for B, C in self.shapes:
             self.assert_gradient(self.distributions(B, C), self.rng.integers(0, C, B))
 
-    def test_probability_of_zero_counts_as_the_smallest_normal_number(self):
+    def test_probability_of_zero_counts_as_the_smallest(self):
         module, t = CrossEntropyModule(), np.array([0, 1])
         for dtype in (np.float32, np.float64):
-            x, tiny = np.array([[0, 1], [1, 0]], dtype), np.finfo(dtype).tiny
+            x, tiny = np.array([[0, 1], [1, 0]], dtype), np.finfo(dtype).tiny / np.finfo(dtype).eps
             with self.subTest(dtype=dtype.__name__), warnings.catch_warnings():
                 warnings.simplefilter('error')
                 np.testing.assert_allclose(module.forward(x, t), -np.log(tiny), rtol=4 * np.finfo(dtype).eps)

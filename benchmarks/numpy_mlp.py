@@ -28,7 +28,7 @@ import mlp_pytorch
 from modules import CrossEntropyModule
 
 SIZES = [([100], 200), ([1024, 1024], 512)]
-N_INPUTS, N_CLASSES, LEARNING_RATE = 3 * 32 * 32, 10, 1e-6
+N_INPUTS, N_CLASSES, LEARNING_RATE = 3 * 32 * 32, 10, 1e-9
 
 
 def numpy_step(n_hidden, x, y):

@@ -1,7 +1,7 @@
-"""Turn results/ into the table of the README and its picture: python experiments/results.py
+"""Turn results/ into the tables of the README and its picture: python experiments/results.py
 
 results/NAME/seedS/ holds config.json, history.csv and summary.json of a run. A row of the table is a NAME: mean and
-standard deviation over its seeds of the figures at the last step.
+standard deviation over its seeds of the figures at the last step. results/benchmarks/ holds what benchmarks printed.
 """
 
 import csv
@@ -19,8 +19,8 @@ TITLES = {
     'convnet_pytorch': 'ConvNet (4)',
     'convnet_pytorch_fp32': 'ConvNet (4) in float32',
 }
-HEADER = ['network', 'test accuracy %', 'seeds', 'steps', 'seconds', 'hardware', 'command']
-START, END = '<!-- results: written by experiments/results.py -->\n', '<!-- end of results -->\n'
+HEADER = ['network', 'test accuracy %', 'seeds', 'steps', 'images/s', 'hardware', 'command']
+BENCHMARKS = ['numpy_mlp', 'batchnorm', 'convnet', 'scaling']
 
 
 def runs(name):
@@ -58,7 +58,7 @@ def row(name):
         mean_and_deviation([100 * s['test_accuracy'] for s in summaries], 2),
         f'{len(summaries)}',
         f'{summaries[0]["step"]}',
-        mean_and_deviation([s['seconds'] for s in summaries], 1),
+        f'{statistics.median(s["images_per_second"] for s in summaries):.0f}',
         (hardware.get('gpus') or [f'{hardware["cpu"]}, {hardware["cores"]} cores'])[0],
         f'`{shared_command(configs)}`',
     ]
@@ -68,11 +68,23 @@ def names():
     return [name for name in TITLES if (ROOT / 'results' / name).is_dir()]
 
 
+def filled(text, block, content):
+    """The text with new content between the two comments that mark a block."""
+    start, end = f'<!-- {block}: written by experiments/results.py -->\n', f'<!-- end of {block} -->\n'
+    before, _, rest = text.partition(start)
+    return before + start + content + end + rest.partition(end)[2]
+
+
 def readme(text):
-    """The README with the table of results/ in its place."""
-    before, _, rest = text.partition(START)
-    _, _, after = rest.partition(END)
-    return before + START + table([HEADER, *map(row, names())]) + '\n' + END + after
+    """The README with the table of results/ and the output of the benchmarks in their places."""
+    outputs = ''
+    for name in BENCHMARKS:
+        output = (ROOT / 'results' / 'benchmarks' / f'{name}.txt').read_text(encoding='utf-8')
+        outputs += (
+            f'<details><summary><code>python benchmarks/{name}.py</code></summary>\n\n```\n{output}```\n\n</details>\n'
+        )
+    text = filled(text, 'results', table([HEADER, *map(row, names())]) + '\n')
+    return filled(text, 'benchmarks', outputs)
 
 
 def plot(path):

@@ -471,3 +471,19 @@ def test_torch_initialisations(init, std):
     # A uniform distribution ends at sqrt(3) deviations; of 200,000 normal draws, 13 lie beyond 4, and none beyond 7.
     low, high = (1.7, 1.74) if init == 'pytorch' else (4, 7)
     assert low < layer.weight.abs().max().item() / std < high
+
+
+def test_no_gradient_is_subnormal_when_probabilities_underflow():
+    """Processors multiply subnormal numbers up to a hundred times slower."""
+    softmax, cross_entropy = SoftMaxModule(), CrossEntropyModule()
+    for dtype in (np.float32, np.float64):
+        x = np.array([[0.0, -90.0, -750.0]] * 200, dtype)
+        probabilities = softmax.forward(x)
+        dx = softmax.backward(cross_entropy.backward(probabilities, np.zeros(200, int)))
+        assert np.all((dx == 0) | (np.abs(dx) >= np.finfo(dtype).tiny))
+
+
+@pytest.mark.parametrize('option', ['batch_norm', 'activation', 'init'])
+def test_unknown_option_of_the_pytorch_mlp_is_named(option):
+    with pytest.raises(ValueError, match='got nonsense'):
+        mlp_pytorch.MLP(4, [3], 2, **{option: 'nonsense'})

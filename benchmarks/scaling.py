@@ -1,0 +1,51 @@
+"""The ConvNet on one machine with one process and with two, at equal threads and equal global batch.
+
+    python benchmarks/scaling.py [--steps 40] [--repeats 2]
+
+Each is a real run of train_convnet_pytorch.py through torchrun on the built-in set; the rate is that of its training
+steps. The loss of both is that of the same batches: it differs by the statistics of batch normalisation, which each
+process takes over its own rows, and by rounding.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def run(processes, threads, steps, batch_size, out_dir):
+    """The summary of a run."""
+    words = ['-m', 'torch.distributed.run', '--nproc_per_node', processes, 'train_convnet_pytorch.py', '--quiet']
+    words += ['--dataset', 'shapes10', '--max_steps', steps, '--eval_freq', steps, '--batch_size', batch_size]
+    environment = os.environ | {'OMP_NUM_THREADS': str(threads)}
+    command = [sys.executable, *map(str, words), '--out_dir', str(out_dir)]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, stderr=subprocess.DEVNULL)
+    return json.loads((out_dir / 'summary.json').read_text())
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--steps', type=int, default=40, help='training steps of each run')
+    parser.add_argument('--repeats', type=int, default=2, help='runs of each kind, in turns')
+    parser.add_argument('--batch_size', type=int, default=128, help='global batch')
+    flags = parser.parse_args()
+    found = {1: [], 2: []}
+    for _ in range(flags.repeats):
+        for processes, summaries in found.items():
+            with tempfile.TemporaryDirectory() as folder:
+                summaries.append(run(processes, 2 // processes, flags.steps, flags.batch_size, Path(folder) / 'run'))
+    print(f'ConvNet, batch {flags.batch_size}, {flags.steps} steps')
+    for processes, summaries in found.items():
+        rate = statistics.median(summary['images_per_second'] for summary in summaries)
+        loss = summaries[0]['train_loss']
+        print(f'{processes} x {2 // processes} threads: {rate:6.0f} images/s, training loss {loss:.4f}')
+
+
+if __name__ == '__main__':
+    main()
