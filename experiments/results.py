@@ -1,7 +1,8 @@
 """Turn results/ into the tables of the README and its picture: python experiments/results.py
 
 results/NAME/seedS/ holds config.json, history.csv and summary.json of a run. A row of the table is a NAME: mean and
-standard deviation over its seeds of the figures at the last step. results/benchmarks/ holds what benchmarks printed.
+standard deviation over its seeds of the test accuracy at the last step, and the median of the wall times.
+results/benchmarks/ holds what the benchmarks printed.
 """
 
 import csv
@@ -19,7 +20,7 @@ TITLES = {
     'convnet_pytorch': 'ConvNet (4)',
     'convnet_pytorch_fp32': 'ConvNet (4) in float32',
 }
-HEADER = ['network', 'test accuracy %', 'seeds', 'steps', 'images/s', 'hardware', 'command']
+HEADER = ['network', 'test accuracy %', 'seeds', 'steps', 'seconds', 'hardware', 'command']
 BENCHMARKS = ['numpy_mlp', 'batchnorm', 'convnet', 'scaling']
 
 
@@ -58,7 +59,7 @@ def row(name):
         mean_and_deviation([100 * s['test_accuracy'] for s in summaries], 2),
         f'{len(summaries)}',
         f'{summaries[0]["step"]}',
-        f'{statistics.median(s["images_per_second"] for s in summaries):.0f}',
+        f'{statistics.median(s["seconds"] for s in summaries):.1f}',
         (hardware.get('gpus') or [f'{hardware["cpu"]}, {hardware["cores"]} cores'])[0],
         f'`{shared_command(configs)}`',
     ]
