@@ -18,9 +18,9 @@ lint: .venv/developers
 	$(BIN)/ruff format --check .
 
 train: .venv/users
-	$(BIN)/python train_mlp_numpy.py
-	$(BIN)/python train_mlp_pytorch.py
-	$(BIN)/python train_convnet_pytorch.py
+	$(BIN)/python train_mlp_numpy.py --resume
+	$(BIN)/python train_mlp_pytorch.py --resume
+	$(BIN)/python train_convnet_pytorch.py --resume
 
 benchmark: .venv/developers
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
@@ -29,7 +29,7 @@ clean:
 	rm -rf .venv runs
 
 .venv/users: requirements.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt
 	touch $@
 

@@ -63,6 +63,8 @@ def load_network(run):
     if not path.exists():
         raise RunError(f'{path} is missing: train with train_convnet_pytorch.py, or name a run with --checkpoint')
     state = read_checkpoint(path)
+    if state.get('flags', {}).get('batch_norm') in ('autograd', 'manual'):
+        raise RunError(f'{path} needs the statistics of a batch, which a single picture has not: train another network')
     with reading(path):
         flags = argparse.Namespace(**state['flags'])
         if 'dnn_hidden_units' in state['flags']:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from train_utils import UsageError, load_data, number, reading, write_atomically
+from train_utils import UsageError, number, reading, write_atomically
 
 
 def add_torch_flags(parser, *, optimizer, precision, augmentation):
@@ -43,8 +43,9 @@ def check_torch_flags(parser, flags):
         parser.error(f'--momentum belongs to --optimizer sgd, got {flags.optimizer}, which has its own')
     if flags.nesterov and not flags.momentum:
         parser.error('--nesterov needs a --momentum above 0')
-    if flags.ema == 1 or flags.momentum == 1:
-        parser.error('--ema and --momentum must be below 1: at 1 nothing is ever learnt')
+    for name in ('ema', 'momentum', 'dropout', 'label_smoothing'):
+        if getattr(flags, name, 0) == 1:
+            parser.error(f'--{name} must be below 1: at 1 nothing is ever learnt')
 
 
 class Machine:
@@ -60,8 +61,11 @@ class Machine:
 
     def __init__(self, flags):
         self.rank, self.world_size = int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))
+        self.local_rank = int(os.environ.get('LOCAL_RANK', 0))
         self.device = self._device(flags.device)
         self.precision = self._precision(flags.precision)
+        torch.backends.cudnn.allow_tf32 = self.precision != 'fp32'  # it would round float32 to 10 bits
+        torch.backends.cudnn.deterministic = True  # a resumed run reaches the same bits
         if flags.batch_size % self.world_size:
             raise UsageError(f'--batch_size must be a multiple of the {self.world_size} processes: {flags.batch_size}')
         if self.world_size > 1 and not dist.is_initialized():
@@ -74,15 +78,19 @@ class Machine:
         return {'device': self.device.type, 'precision': self.precision, 'processes': self.world_size}
 
     def _device(self, name):
-        found = {'cuda': torch.cuda.is_available(), 'mps': torch.backends.mps.is_available(), 'cpu': True}
+        found = {
+            'cuda': torch.cuda.device_count() > self.local_rank,
+            'mps': torch.backends.mps.is_available() and self.world_size == 1,  # it cannot average over processes
+            'cpu': True,
+        }
         if name == 'auto':
             name = next(n for n in found if found[n])
         if not found[name]:
-            raise UsageError(f'--device {name} is not to be had here; --device auto takes what there is')
+            raise UsageError(f'--device {name} is not to be had for each process here; auto takes what there is')
         if name != 'cuda':
             return torch.device(name)
-        torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', 0)))
-        return torch.device('cuda', torch.cuda.current_device())
+        torch.cuda.set_device(self.local_rank)
+        return torch.device('cuda', self.local_rank)
 
     def _precision(self, name):
         return name if name != 'auto' else 'bf16' if has_bf16(self.device) else 'fp32'
@@ -91,14 +99,10 @@ class Machine:
         """Context in which matrix products are computed in this machine's precision."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == 'bf16')
 
-    def load_data(self, flags):
-        """load_data, one process before the others: it may fetch what they then find."""
-        if self.rank > 0:
-            dist.barrier()
-        data = load_data(flags, standardize=flags.standardize)
-        if self.rank == 0 and self.world_size > 1:
-            dist.barrier()
-        return data
+    @property
+    def memory_format(self):
+        """How images lie in memory: oneDNN and cuDNN convolve fastest with the channels innermost."""
+        return torch.contiguous_format if self.device.type == 'mps' else torch.channels_last
 
     def next_batch(self, data_set, batch_size):
         """This process's rows of the next global batch, on its device: images (B, 3, 32, 32) and labels (B,)."""
@@ -129,13 +133,17 @@ def has_bf16(device):
     """Whether the hardware multiplies bfloat16 matrices in silicon: AVX512-BF16 or AMX, Ampere GPUs or newer."""
     if device.type == 'cuda':
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    cpu = getattr(torch.cpu, 'get_capabilities', dict)() if device.type == 'cpu' else {}
-    return bool(cpu.get('avx512_bf16') or cpu.get('amx_bf16'))
+    if device.type != 'cpu':
+        return False
+    if hasattr(torch.cpu, 'get_capabilities'):
+        cpu = torch.cpu.get_capabilities()
+        return bool(cpu.get('avx512_bf16') or cpu.get('amx_bf16'))
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # torch before 2.11
 
 
 def make_optimizer(flags, model):
     """The optimiser that the flags ask for; fused into one pass over the parameters where torch can."""
-    fused = next(model.parameters()).device.type in ('cpu', 'cuda')
+    fused = next(model.parameters()).device.type in ('cpu', 'cuda') or None
     options = {'lr': flags.learning_rate, 'weight_decay': flags.weight_decay, 'fused': fused}
     if flags.optimizer == 'sgd':
         return torch.optim.SGD(model.parameters(), momentum=flags.momentum, nesterov=flags.nesterov, **options)
@@ -208,26 +216,29 @@ def predict_logits(model, data_set, machine, chunk=1000, flip=False):
     """Logits (N, C) in float32 and labels (N,) of a whole data set, on the CPU.
 
     Computed in evaluation mode, which is undone afterwards, without drawing a random number. Processes share the rows.
-    With `flip`, the logits are the mean of those of the image and of its mirror image.
+    With `flip`, the logits are the mean of those of the image and of its mirror image. Question 3's batch normalisation
+    keeps no running statistics: with it alone the logits depend on the other rows of the chunk.
     """
     was_training = model.training
     model.eval()
-    if machine.world_size > 1:
-        for buffer in model.buffers():  # each process has running statistics of its own
-            dist.broadcast(buffer, 0)
-    logits, labels = [], []
-    for x, y in data_set.chunks(chunk):
-        mine = slice(machine.rank, None, machine.world_size)
-        x = torch.from_numpy(x[mine]).to(machine.device)
-        with machine.autocast():
-            out = (model(x) + model(x.flip(3))) / 2 if flip else model(x)
-        logits.append(out.new_zeros(len(y), out.shape[1], dtype=torch.float32))
-        logits[-1][mine] = out.float()
-        labels.append(torch.from_numpy(y))
-    logits = torch.cat(logits)
-    if machine.world_size > 1:
-        dist.all_reduce(logits)
-    model.train(was_training)
+    try:
+        if machine.world_size > 1:
+            for buffer in model.buffers():  # each process has running statistics of its own
+                dist.broadcast(buffer, 0)
+        logits, labels = [], []
+        for x, y in data_set.chunks(chunk):
+            mine = slice(machine.rank, None, machine.world_size)
+            x = torch.from_numpy(x[mine]).to(machine.device)
+            with machine.autocast():
+                out = (model(x) + model(x.flip(3))) / 2 if flip else model(x)
+            logits.append(out.new_zeros(len(y), out.shape[1], dtype=torch.float32))
+            logits[-1][mine] = out.float()
+            labels.append(torch.from_numpy(y))
+        logits = torch.cat(logits)
+        if machine.world_size > 1:
+            dist.all_reduce(logits)
+    finally:
+        model.train(was_training)
     return logits.cpu(), torch.cat(labels)
 
 
@@ -242,8 +253,8 @@ def _random_states(machine):
     _, keys, *rest = np.random.get_state()
     state = {'numpy': torch.from_numpy(keys.astype(np.int64)), 'numpy_rest': rest}
     torch_states = {'cpu': torch.get_rng_state()}
-    if machine.device.type == 'cuda':
-        torch_states['cuda'] = torch.cuda.get_rng_state()
+    if machine.device.type != 'cpu':
+        torch_states['device'] = getattr(torch, machine.device.type).get_rng_state()
     states = [torch_states] * machine.world_size
     if machine.world_size > 1:
         dist.all_gather_object(states, torch_states)
@@ -255,8 +266,8 @@ def _set_random_states(state, machine):
     np.random.set_state(('MT19937', state['numpy'].numpy().astype(np.uint32), position, has_gauss, cached_gaussian))
     states = state['torch'][machine.rank]
     torch.set_rng_state(states['cpu'])
-    if 'cuda' in states:
-        torch.cuda.set_rng_state(states['cuda'])
+    if 'device' in states:
+        getattr(torch, machine.device.type).set_rng_state(states['device'])
 
 
 def save_checkpoint(path, run, machine, train_set, generator, **parts):
@@ -276,7 +287,7 @@ def save_checkpoint(path, run, machine, train_set, generator, **parts):
         write_atomically(path, file.getvalue())
 
 
-def read_checkpoint(path, device='cpu'):
+def read_checkpoint(path):
     """The content of a checkpoint, as tensors, numbers, strings and containers of them: nothing in it can run.
 
     Raises:
@@ -285,7 +296,7 @@ def read_checkpoint(path, device='cpu'):
     with reading(path), zipfile.ZipFile(path) as archive:
         if archive.testzip():  # torch.load does not look at the checksums
             raise ValueError('wrong checksum')
-        return torch.load(path, map_location=device, weights_only=True)
+        return torch.load(path, map_location='cpu', weights_only=True)
 
 
 def load_checkpoint(path, run, machine, train_set, generator, **parts):

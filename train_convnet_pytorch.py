@@ -34,6 +34,7 @@ from train_utils import (
     Run,
     add_common_flags,
     class_names,
+    load_data,
     number,
     plot_filters,
     plot_predictions,
@@ -62,7 +63,7 @@ def train(flags):
     """Trains and returns the history, a dict per evaluation."""
     machine = Machine(flags)
     run = Run(flags, record=machine.rank == 0, compute=machine.compute)
-    data = machine.load_data(flags)
+    data = load_data(flags, flags.standardize)
     train_set = data['train']
     evaluated = [name for name in ('validation', 'test') if data[name].num_examples]
     if flags.epochs:
@@ -71,8 +72,7 @@ def train(flags):
     np.random.seed(flags.seed)
     torch.manual_seed(flags.seed)
     generator = torch.Generator().manual_seed(flags.seed)
-    # oneDNN and cuDNN convolve fastest with the channels innermost.
-    model = ConvNet(3, 10).to(machine.device, memory_format=torch.channels_last)
+    model = ConvNet(3, 10).to(machine.device, memory_format=machine.memory_format)
     network = machine.parallel(model)
     cross_entropy = nn.CrossEntropyLoss(label_smoothing=flags.label_smoothing)
     optimizer = make_optimizer(flags, model)
@@ -110,12 +110,16 @@ def train(flags):
                 run.write_history(writer)
                 save_checkpoint(checkpoint, run, machine, train_set, generator, **parts)
 
-    evaluated_model = ema or model
-    more = {'test_accuracy_tta': evaluate(evaluated_model, data['test'], machine, flip=True)[1]} if flags.tta else {}
-    logits, _ = predict_logits(evaluated_model, data['test'], machine)
-    if run.record and not run.finished:
-        plot_predictions(run.path, data['test'], logits.softmax(1).numpy(), class_names(flags))
-        plot_filters(run.path, model.features[0].weight.detach().float().cpu().numpy())
+    more = {}
+    if not run.finished:
+        averaged = ema.module if ema else model
+        if flags.tta:
+            more['test_accuracy_tta'] = evaluate(averaged, data['test'], machine, flip=True)[1]
+        logits, _ = predict_logits(averaged, data['test'], machine)
+        if run.record:
+            probabilities = logits.softmax(1).numpy()
+            more['class_accuracy'] = plot_predictions(run.path, data['test'], probabilities, class_names(flags))
+            plot_filters(run.path, averaged.features[0].weight.detach().float().cpu().numpy())
     run.finish(**more)
     return run.history
 

@@ -27,7 +27,7 @@ from torch_utils import (
     make_writer,
     save_checkpoint,
 )
-from train_utils import ArgumentParser, Run, UsageError, add_common_flags, hidden_units, number, run_script
+from train_utils import ArgumentParser, Run, UsageError, add_common_flags, hidden_units, load_data, number, run_script
 
 
 def parse_flags(argv=None):
@@ -47,6 +47,9 @@ def parse_flags(argv=None):
     add('--init', choices=list(INITS), default='normal', help="of the weights; normal is the assignment's")
     flags = parser.parse_args(argv)
     check_torch_flags(parser, flags)
+    for name in ('batch_norm', 'dropout', 'activation'):
+        if not flags.dnn_hidden_units and getattr(flags, name) != parser.get_default(name):
+            parser.error(f'--{name} belongs to hidden layers, and --dnn_hidden_units names none')
     return flags
 
 
@@ -56,7 +59,7 @@ def train(flags):
     if flags.batch_norm != 'none' and flags.batch_size // machine.world_size < 2:
         raise UsageError('--batch_norm takes means over the batch: --batch_size must be at least 2 for each process')
     run = Run(flags, record=machine.rank == 0, compute=machine.compute)
-    data = machine.load_data(flags)
+    data = load_data(flags, flags.standardize)
     train_set = data['train']
     evaluated = [name for name in ('validation', 'test') if data[name].num_examples]
     if flags.epochs:

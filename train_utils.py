@@ -16,6 +16,7 @@ import json
 import math
 import os
 import platform
+import re
 import shlex
 import sys
 import time
@@ -198,7 +199,11 @@ def hardware():
 
 def versions():
     """Versions of Python, the system and the libraries in use."""
-    found = {'python': platform.python_version(), 'system': platform.platform(terse=True), 'numpy': np.__version__}
+    found = {
+        'python': platform.python_version(),
+        'system': f'{platform.system()} {platform.machine()}',
+        'numpy': np.__version__,
+    }
     if 'torch' in sys.modules:
         found['torch'] = str(sys.modules['torch'].__version__)
     return found
@@ -300,7 +305,7 @@ class Run:
         off = self.flags.quiet or not self.record or None
         size = self.flags.batch_size
         total, done = self.max_steps * size, self.step * size
-        self.steps_timed, self.step_seconds, self.mark = 0, 0.0, time.perf_counter()
+        self.steps_timed, self.step_seconds, self.mark = 0, 0.0, None
         return tqdm(total=total, initial=done, unit=' images', unit_scale=True, disable=off, dynamic_ncols=True)
 
     def count_step(self, loss, accuracy):
@@ -310,9 +315,11 @@ class Run:
             RunError: if the loss is not finite.
         """
         self.step += 1
-        self.steps_timed += 1
-        self.step_seconds += time.perf_counter() - self.mark
-        self.mark = time.perf_counter()
+        now = time.perf_counter()
+        if self.mark:
+            self.steps_timed += 1
+            self.step_seconds += now - self.mark
+        self.mark = now
         self.losses.append(loss)
         self.accuracies.append(accuracy)
         self._check_loss(loss)
@@ -345,7 +352,7 @@ class Run:
         self.history.append(row)
         figures = [f'{name} loss {loss:.4f} accuracy {accuracy:.4f}' for name, (loss, accuracy) in pairs.items()]
         self.print(f'step {self.step:>{len(str(self.max_steps))}}  ' + '  '.join(figures))
-        self.mark = time.perf_counter()  # an evaluation is no part of a step
+        self.mark = None  # what follows, until the next step has been counted, is no step
 
     def state(self):
         """What a checkpoint keeps of the run itself."""
@@ -424,6 +431,8 @@ def plot_predictions(path, data_set, probabilities, names):
         data_set: a DataSet with integer labels.
         probabilities: (N, C) of its images, in file order.
         names: of the C classes.
+    Returns:
+        {name: accuracy} of each class.
     """
     from matplotlib.figure import Figure
 
@@ -453,6 +462,7 @@ def plot_predictions(path, data_set, probabilities, names):
             axes.set_title(f'{names[labels[i]]}\n{names[predictions[i]]} {confidence[i]:.2f}', fontsize=7)
     figure.suptitle('The most confident mistakes: true class, predicted class and its probability', fontsize=9)
     save_figure(figure, path, 'mistakes')
+    return dict(zip(names, shares.diagonal().tolist(), strict=True))
 
 
 def plot_filters(path, weight):
@@ -479,11 +489,14 @@ def run_script(train, flags):
     except (RunError, DataError, OSError) as error:
         status, message = 1, str(error)
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and 'memory' not in str(error):  # torch says so in several ways
+        # torch says so in a RuntimeError, in words that depend on the device.
+        if isinstance(error, RuntimeError) and not re.search('out of memory|allocate memory', str(error)):
             raise
         status, message = 1, 'out of memory: lower --batch_size or the size of the network'
     except KeyboardInterrupt:
-        status, message = 130, f'interrupted; --resume --out_dir {flags.out_dir} continues from the last checkpoint'
+        status, message = 130, 'interrupted'
+        if 'resume' in flags:
+            message += ': the same command with --resume continues from the last checkpoint'
     else:
         return
     print(f'{name}: {message}', file=sys.stderr)

@@ -13,10 +13,13 @@ import contextlib
 import io
 import unittest
 import warnings
+from itertools import pairwise
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 import mlp_pytorch
 from custom_batchnorm import CustomBatchNormAutograd, CustomBatchNormManualFunction, CustomBatchNormManualModule
@@ -571,6 +574,489 @@ class TestBatchNorm(GradientTestCase):
             with self.subTest(version=version.__name__):
                 out = version(1).double()(x).detach().numpy()
                 self.assert_equal_formulas(out, expected)
+
+
+class ReportTestCase(GradientTestCase):
+    """Checks of report/report.tex: test_eq_NAME transcribes the equation labelled eq:NAME, test_err_NAME a slip.
+
+    A sample's vectors are columns in the report, hence vectors here; a batch has a row per sample.
+    """
+
+    sizes = (6, 5, 4, 3)  # n_0 ... n_N: no two alike, so that a transposed matrix does not fit
+    eps = 1e-5
+
+    def setUp(self):
+        super().setUp()
+        self.N, self.B = len(self.sizes) - 1, 7
+        self.W, self.b = [None], [None]  # so that W[l] is W^(l)
+        for n_in, n_out in pairwise(self.sizes):
+            self.W.append(self.rng.normal(size=(n_out, n_in)) / n_in**0.5)  # no probability comes near 0
+            self.b.append(self.rng.normal(size=n_out) / 2)
+        self.sample = self.rng.normal(size=self.sizes[0]), self.distributions(1, self.sizes[-1])[0]
+        self.batch = self.rng.normal(size=(self.B, self.sizes[0])), self.distributions(self.B, self.sizes[-1])
+
+    def jacobian(self, f, x):
+        """∂f(x)/∂x by central differences, of shape f(x).shape + x.shape."""
+        y = f(x)
+        rows = [eval_numerical_gradient_array(f, x, e.reshape(y.shape)) for e in np.eye(y.size)]
+        return np.reshape(rows, y.shape + x.shape)
+
+    @staticmethod
+    def softmax(x):
+        return np.exp(x) / np.exp(x).sum(axis=-1, keepdims=True)
+
+    @staticmethod
+    def cross_entropy(x, t):
+        """L of a sample, its mean over a batch."""
+        return -np.mean(np.sum(t * np.log(x), axis=-1))
+
+    def activate(self, x, layer):
+        return np.maximum(0, x) if layer < self.N else self.softmax(x)
+
+    def forward(self, x0):
+        """The lists of x^(l) and x̃^(l), with x[0] the input."""
+        x, x_tilde = [x0], [None]
+        for layer in range(1, self.N + 1):
+            x_tilde.append(x[-1] @ self.W[layer].T + self.b[layer])
+            x.append(self.activate(x_tilde[-1], layer))
+        return x, x_tilde
+
+    def loss_of(self, x, layer, t):
+        """L as a function of x^(layer) alone."""
+        for following in range(layer + 1, self.N + 1):
+            x = self.activate(x @ self.W[following].T + self.b[following], following)
+        return self.cross_entropy(x, t)
+
+    def gradients(self, x0, t):
+        """∂L/∂x^(l), ∂L/∂x̃^(l), ∂L/∂W^(l) and ∂L/∂b^(l) by central differences, lists indexed by l."""
+        x, x_tilde = self.forward(x0)
+        dx, dx_tilde, dW, db = ([None] * (self.N + 1) for _ in range(4))
+        for k in range(self.N + 1):
+            dx[k] = eval_numerical_gradient(lambda x, k=k: self.loss_of(x, k, t), x[k], False)
+        for k in range(1, self.N + 1):
+            dx_tilde[k] = eval_numerical_gradient(
+                lambda x, k=k: self.loss_of(self.activate(x, k), k, t), x_tilde[k], False
+            )
+            dW[k] = eval_numerical_gradient(lambda _: self.loss_of(x0, 0, t), self.W[k], False)
+            db[k] = eval_numerical_gradient(lambda _: self.loss_of(x0, 0, t), self.b[k], False)
+        return dx, dx_tilde, dW, db
+
+    def normalise(self, x, gamma=1.0, beta=0.0):
+        return gamma * (x - x.mean(axis=0)) / np.sqrt(x.var(axis=0) + self.eps) + beta
+
+
+class TestReportModules(ReportTestCase):
+    """Question 1.1 a): each module by itself, for one sample."""
+
+    def test_eq_linear(self):
+        x, W, b = self.rng.normal(size=6), self.W[1], self.b[1]
+        x_tilde = W @ x + b
+        module = LinearModule(6, 5)
+        module.params = {'weight': W, 'bias': b}
+        self.assert_equal_formulas(x_tilde, module.forward(x[None])[0])
+
+    def test_eq_relu(self):
+        x_tilde = self.rng.normal(size=6)
+        self.assert_equal_formulas(np.maximum(0, x_tilde), ReLUModule().forward(x_tilde[None])[0])
+
+    def test_eq_softmax(self):
+        x_tilde = self.rng.normal(size=5)
+        x = np.array([np.exp(x_tilde[i]) / sum(np.exp(x_tilde[j]) for j in range(5)) for i in range(5)])
+        self.assert_equal_formulas(x, SoftMaxModule().forward(x_tilde[None])[0])
+
+    def test_eq_cross_entropy(self):
+        x, t = self.distributions(2, 5)
+        L = -sum(t[i] * np.log(x[i]) for i in range(5))
+        self.assertAlmostEqual(L, CrossEntropyModule().forward(x[None], t[None]), delta=EXACT)
+
+    def test_eq_cross_entropy_gradient(self):
+        x, t = self.distributions(2, 5)
+        numerical = eval_numerical_gradient(lambda x: self.cross_entropy(x, t), x, verbose=False)
+        self.assert_numerical(-t / x, numerical)
+
+    def test_eq_softmax_index(self):
+        x_tilde = self.rng.normal(size=5)
+        x, delta = self.softmax(x_tilde), np.eye(5)
+        e, total = np.exp(x_tilde), np.exp(x_tilde).sum()
+        quotient = [[(delta[i, j] * e[i] * total - e[i] * e[j]) / total**2 for j in range(5)] for i in range(5)]
+        closed = [[x[i] * (delta[i, j] - x[j]) for j in range(5)] for i in range(5)]
+        for derivative in (quotient, closed):
+            self.assert_numerical(derivative, self.jacobian(self.softmax, x_tilde))
+
+    def test_eq_softmax_matrix(self):
+        x_tilde = self.rng.normal(size=5)
+        x = self.softmax(x_tilde)
+        self.assert_numerical(np.diag(x) - np.outer(x, x), self.jacobian(self.softmax, x_tilde))
+
+    def test_eq_relu_jacobian(self):
+        x_tilde, delta = self.rng.normal(size=6), np.eye(6)
+        numerical = self.jacobian(lambda x: np.maximum(0, x), x_tilde)
+        index = [[delta[i, j] * (x_tilde[i] > 0) for j in range(6)] for i in range(6)]
+        self.assert_numerical(index, numerical)
+        self.assert_numerical(np.diag(x_tilde > 0), numerical)
+
+    def test_eq_linear_input(self):
+        x, W, b = self.rng.normal(size=6), self.W[1], self.b[1]
+        self.assert_numerical(W, self.jacobian(lambda x: W @ x + b, x))
+
+    def test_eq_linear_weight(self):
+        x, W, b, delta = self.rng.normal(size=6), self.W[1], self.b[1], np.eye(5)
+        tensor = [[[delta[i, j] * x[k] for k in range(6)] for j in range(5)] for i in range(5)]
+        self.assert_numerical(tensor, self.jacobian(lambda W: W @ x + b, W))
+
+    def test_eq_linear_bias(self):
+        x, W, b = self.rng.normal(size=6), self.W[1], self.b[1]
+        self.assert_numerical(np.eye(5), self.jacobian(lambda b: W @ x + b, b))
+
+
+class TestReportChain(ReportTestCase):
+    """Question 1.1 b): the modules in a row, for one sample."""
+
+    def setUp(self):
+        super().setUp()
+        x0, self.t = self.sample
+        self.x, self.x_tilde = self.forward(x0)
+        self.dx, self.dx_tilde, self.dW, self.db = self.gradients(x0, self.t)
+        self.hidden = range(1, self.N)
+
+    def test_eq_chain_output(self):
+        x, t = self.x[-1], self.t
+        self.assert_numerical((np.diag(x) - np.outer(x, x)) @ (-t / x), self.dx_tilde[-1])
+        self.assert_numerical(-t + x * t.sum(), self.dx_tilde[-1])
+        self.assert_numerical(x - t, self.dx_tilde[-1])
+
+    def test_eq_chain_input(self):
+        for k in self.hidden:
+            self.assert_numerical(self.W[k + 1].T @ self.dx_tilde[k + 1], self.dx[k])
+
+    def test_eq_chain_hidden(self):
+        for k in self.hidden:
+            step, back = self.x_tilde[k] > 0, self.W[k + 1].T @ self.dx_tilde[k + 1]
+            self.assert_numerical(np.diag(step) @ self.dx[k], self.dx_tilde[k])
+            self.assert_numerical(step * back, self.dx_tilde[k])
+
+    def test_eq_chain_weight(self):
+        for k in range(1, self.N + 1):
+            g, x, (n_out, n_in) = self.dx_tilde[k], self.x[k - 1], self.W[k].shape
+            delta = np.eye(n_out)
+            index = [[sum(g[i] * delta[i, j] * x[m] for i in range(n_out)) for m in range(n_in)] for j in range(n_out)]
+            self.assert_numerical(index, self.dW[k])
+            self.assert_numerical(np.outer(g, x), self.dW[k])
+
+    def test_eq_chain_bias(self):
+        for k in range(1, self.N + 1):
+            self.assert_numerical(np.eye(len(self.b[k])).T @ self.dx_tilde[k], self.db[k])
+            self.assert_numerical(self.dx_tilde[k], self.db[k])
+
+    def test_eq_product(self):
+        D = [None] + [np.diag(x_tilde > 0) for x_tilde in self.x_tilde[1:]]
+        for k in range(1, self.N + 1):
+            product = np.eye(len(self.b[k]))
+            for n in range(k, self.N):
+                product = product @ D[n] @ self.W[n + 1].T
+            self.assert_numerical(product @ (self.x[-1] - self.t), self.dx_tilde[k])
+
+
+class TestReportBatches(ReportTestCase):
+    """Question 1.1 c): a row per sample."""
+
+    def setUp(self):
+        super().setUp()
+        x0, self.t = self.batch
+        self.x, self.x_tilde = self.forward(x0)
+        self.dx, self.dx_tilde, self.dW, self.db = self.gradients(x0, self.t)
+
+    def test_eq_batch_loss(self):
+        x, t = self.x[-1], self.t
+        L = -sum(t[b, i] * np.log(x[b, i]) for b in range(self.B) for i in range(3)) / self.B
+        self.assertAlmostEqual(L, CrossEntropyModule().forward(x, t), delta=EXACT)
+
+    def test_eq_batch_linear(self):
+        for k in range(1, self.N + 1):
+            X, W, b = self.x[k - 1], self.W[k], self.b[k]
+            module = LinearModule(*W.shape[::-1])
+            module.params = {'weight': W, 'bias': b}
+            self.assert_equal_formulas(X @ W.T + np.outer(np.ones(self.B), b), module.forward(X))
+
+    def test_eq_batch_cross_entropy(self):
+        x, t = self.x[-1], self.t
+        gradient = [[-t[b, i] / (self.B * x[b, i]) for i in range(3)] for b in range(self.B)]
+        self.assert_numerical(gradient, self.dx[-1])
+
+    def test_eq_batch_softmax(self):
+        X, G = self.x[-1], self.dx[-1]
+        gradient = X * (G - np.outer((X * G) @ np.ones(3), np.ones(3)))
+        self.assert_numerical(gradient, self.dx_tilde[-1])
+
+    def test_eq_batch_output(self):
+        self.assert_numerical((self.x[-1] - self.t) / self.B, self.dx_tilde[-1])
+
+    def test_eq_batch_hidden(self):
+        for k in range(1, self.N):
+            self.assert_numerical((self.dx_tilde[k + 1] @ self.W[k + 1]) * (self.x_tilde[k] > 0), self.dx_tilde[k])
+
+    def test_eq_batch_weight(self):
+        for k in range(1, self.N + 1):
+            self.assert_numerical(self.dx_tilde[k].T @ self.x[k - 1], self.dW[k])
+
+    def test_eq_batch_bias(self):
+        for k in range(1, self.N + 1):
+            self.assert_numerical(self.dx_tilde[k].T @ np.ones(self.B), self.db[k])
+
+
+class TestReportImplementation(ReportTestCase):
+    """Question 1.2: what the code computes, and what it costs."""
+
+    def test_eq_shifted_softmax(self):
+        x_tilde = 300 * self.rng.normal(size=5)  # exp of it still fits into a float64
+        m = x_tilde.max()
+        x = np.exp(x_tilde - m) / np.exp(x_tilde - m).sum()
+        self.assert_equal_formulas(x, self.softmax(x_tilde))
+        self.assert_equal_formulas(x, SoftMaxModule().forward(x_tilde[None])[0])
+
+    def test_eq_flops(self):
+        """As PyTorch counts the products of its own twin, which needs no input gradient either."""
+        n, N = self.sizes, self.N
+        flops = 2 * self.B * (3 * sum(n[k] * n[k - 1] for k in range(1, N + 1)) - n[1] * n[0])
+        model = mlp_pytorch.MLP(n[0], list(n[1:-1]), n[-1])
+        with FlopCounterMode(display=False) as counter:
+            model(torch.zeros(self.B, n[0])).sum().backward()
+        self.assertEqual(flops, counter.get_total_flops())
+
+
+class TestReportBatchNorm(ReportTestCase):
+    """Question 3: one neuron, x_1 ... x_B."""
+
+    def setUp(self):
+        super().setUp()
+        self.x = 2 * self.rng.normal(size=self.B) + 1
+        self.gamma, self.beta = self.rng.normal(size=1), self.rng.normal(size=1)
+        self.dy = self.rng.normal(size=self.B)
+        self.mu, self.var = self.x.mean(keepdims=True), self.x.var(keepdims=True)
+        self.r = 1 / np.sqrt(self.var + self.eps)
+        self.x_hat = (self.x - self.mu) * self.r
+        self.dbeta, self.dgamma = self.dy.sum(), self.dy @ self.x_hat
+        self.dx = eval_numerical_gradient_array(lambda x: self.normalise(x, self.gamma, self.beta), self.x, self.dy)
+
+    def test_eq_bn_statistics(self):
+        x, B = self.x, self.B
+        mu = sum(x) / B
+        var = sum((x[b] - mu) ** 2 for b in range(B)) / B
+        self.assert_equal_formulas([mu, var], [np.mean(x), np.var(x)])
+
+    def test_eq_bn_forward(self):
+        """Against PyTorch's own, and both of ours."""
+        r = (self.var + self.eps) ** -0.5
+        y = self.gamma * (self.x - self.mu) * r + self.beta
+        for version in (nn.BatchNorm1d, CustomBatchNormAutograd, CustomBatchNormManualModule):
+            module = version(1, eps=self.eps).double()
+            scale, shift = module.parameters()
+            with torch.no_grad():
+                scale.copy_(torch.from_numpy(self.gamma))
+                shift.copy_(torch.from_numpy(self.beta))
+            self.assert_equal_formulas(y, module(torch.from_numpy(self.x)[:, None]).detach().numpy()[:, 0])
+
+    def test_eq_bn_parameters(self):
+        def forward(_):
+            return self.normalise(self.x, self.gamma, self.beta)
+
+        dgamma = sum(self.dy[b] * self.x_hat[b] for b in range(self.B))
+        dbeta = sum(self.dy[b] for b in range(self.B))
+        self.assert_numerical([dgamma], eval_numerical_gradient_array(forward, self.gamma, self.dy))
+        self.assert_numerical([dbeta], eval_numerical_gradient_array(forward, self.beta, self.dy))
+
+    def test_eq_bn_normalised(self):
+        numerical = eval_numerical_gradient_array(lambda x_hat: self.gamma * x_hat + self.beta, self.x_hat, self.dy)
+        self.assert_numerical(self.gamma * self.dy, numerical)
+
+    def test_eq_bn_variance(self):
+        """With σ² as a variable of its own, beside x and μ."""
+        x_c = self.x - self.mu
+        dvar = -0.5 * self.r**3 * sum(self.gamma * self.dy * x_c)
+        numerical = eval_numerical_gradient_array(
+            lambda var: self.gamma * x_c / np.sqrt(var + self.eps) + self.beta, self.var, self.dy
+        )
+        self.assert_numerical(dvar, numerical)
+        self.assert_numerical(-0.5 * self.gamma * self.r**2 * self.dgamma, numerical)
+
+    def test_eq_bn_mean(self):
+        """With μ as a variable, on which σ² depends."""
+
+        def forward(mu):
+            var = np.mean((self.x - mu) ** 2)
+            return self.gamma * (self.x - mu) / np.sqrt(var + self.eps) + self.beta
+
+        dvar_dmu = -2 / self.B * sum(self.x - self.mu)
+        dvar = -0.5 * self.gamma * self.r**2 * self.dgamma
+        numerical = eval_numerical_gradient_array(forward, self.mu, self.dy)
+        self.assert_numerical(-self.r * sum(self.gamma * self.dy) + dvar * dvar_dmu, numerical)
+        self.assert_numerical(-self.gamma * self.r * self.dbeta, numerical)
+
+    def test_eq_bn_paths(self):
+        B, dmu, dvar = self.B, -self.gamma * self.r * self.dbeta, -0.5 * self.gamma * self.r**2 * self.dgamma
+        self.assert_numerical(np.full(B, 1 / B), self.jacobian(np.mean, self.x))
+        self.assert_numerical(2 * (self.x - self.mu) / B, self.jacobian(np.var, self.x))
+        dx = self.gamma * self.dy * self.r + dmu / B + dvar * 2 * (self.x - self.mu) / B
+        self.assert_numerical(dx, self.dx)
+
+    def test_eq_bn_closed(self):
+        dx = self.gamma * self.r * (self.dy - self.dbeta / self.B - self.x_hat * self.dgamma / self.B)
+        self.assert_numerical(dx, self.dx)
+
+    def test_eq_bn_jacobian(self):
+        r, x_hat, B, delta = self.r[0], self.x_hat, self.B, np.eye(self.B)
+        index = [[r * (delta[a, b] - 1 / B - x_hat[a] * x_hat[b] / B) for b in range(B)] for a in range(B)]
+        matrix = r * (np.eye(B) - np.ones((B, B)) / B - np.outer(x_hat, x_hat) / B)
+        for derivative in (index, matrix):
+            self.assert_numerical(derivative, self.jacobian(self.normalise, self.x))
+
+    def test_eq_bn_invariance(self):
+        """Beside ε = 0.1, so that its share shows."""
+        self.eps = 0.1
+        r = 1 / np.sqrt(self.var + self.eps)
+        x_hat = (self.x - self.mu) * r
+        dx = eval_numerical_gradient_array(lambda x: self.normalise(x, self.gamma, self.beta), self.x, self.dy)
+        self.assert_numerical(0, sum(dx))
+        self.assert_numerical(self.gamma * r * self.eps / (self.var + self.eps) * (self.dy @ x_hat), sum(x_hat * dx))
+
+
+class TestReportConvNet(ReportTestCase):
+    """Question 4: the two kinds of layers that have a size to compute."""
+
+    shapes = ((1, 3, 2, 5, 6), (2, 4, 3, 8, 7))  # (B, in, out, height, width)
+
+    def test_eq_conv(self):
+        for B, n_in, n_out, height, width in self.shapes:
+            conv = nn.Conv2d(n_in, n_out, 3, padding=1).double()
+            W, bias = (p.detach().numpy() for p in conv.parameters())
+            x = self.rng.normal(size=(B, n_in, height, width))
+            padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
+            y = np.zeros((B, n_out, height, width))
+            for o, u, v in np.ndindex(n_out, height, width):
+                y[:, o, u, v] = bias[o] + sum(
+                    W[o, c, i, j] * padded[:, c, u + i, v + j] for c, i, j in np.ndindex(n_in, 3, 3)
+                )
+            self.assert_equal_formulas(y, conv(torch.from_numpy(x)).detach().numpy())
+
+    def test_eq_conv_size(self):
+        for module, k, p, s in ((nn.Conv2d(1, 1, 3, 1, 1), 3, 1, 1), (nn.MaxPool2d(3, 2, 1), 3, 1, 2)):
+            for height in range(1, 40):
+                expected = (height + 2 * p - k) // s + 1
+                self.assertEqual(module(torch.zeros(1, 1, height, height)).shape[2:], (expected, expected))
+
+    def test_eq_conv_cost(self):
+        for B, n_in, n_out, height, width in self.shapes:
+            conv = nn.Conv2d(n_in, n_out, 3, padding=1)
+            self.assertEqual((9 * n_in + 1) * n_out, sum(p.numel() for p in conv.parameters()))
+            with FlopCounterMode(display=False) as counter:
+                conv(torch.zeros(B, n_in, height, width))
+            self.assertEqual(B * 2 * 9 * n_in * n_out * height * width, counter.get_total_flops())
+
+
+class TestReportErrata(ReportTestCase):
+    """Slips: the wrong formula fails the check that the right one passes.
+
+    `disagreement` maps the name of a slip to max |wrong − truth| / max |truth|, which the report quotes.
+    """
+
+    disagreement: ClassVar[dict] = {}
+
+    def assert_slip(self, wrong, right, truth):
+        """`right` agrees with the truth, `wrong` errs in the first digits."""
+        wrong, right, truth = map(np.asarray, (wrong, right, truth))
+        self.assert_numerical(right, truth)
+        size = np.max(np.abs(wrong - truth)) / np.max(np.abs(truth))
+        self.assertGreater(size, 0.01)
+        self.disagreement[self.id().partition('.test_err_')[2].replace('_', '-')] = float(size)
+
+    def square(self):
+        """Four layers of one width, in which matrices that do not belong together can be multiplied."""
+        self.sizes = (5, 5, 5, 5, 5)
+        self.setUp()
+        x0, t = self.sample
+        x, x_tilde = self.forward(x0)
+        return x, x_tilde, t, *self.gradients(x0, t)
+
+    def test_err_cross_entropy(self):
+        x, t = self.distributions(1, 5)[0], np.eye(5)[2]
+        truth = eval_numerical_gradient(lambda x: self.cross_entropy(x, t), x, verbose=False)
+        wrong = 1 / x[t.argmax()]
+        self.assert_slip(np.full(5, wrong), -t / x, truth)
+
+    def test_err_chain_output(self):
+        x, _, _, _, dx_tilde, _, _ = self.square()
+        x0, t = self.sample[0], np.eye(5)[2]
+        _, dx_tilde, _, _ = self.gradients(x0, t)
+        x, delta = x[-1], np.eye(5)
+        wrong = [
+            sum(t[i] / x[i] * (delta[i, j] * (x[i] - x[i] ** 2) - (1 - delta[i, j]) * x[i] * x[j]) for i in range(5))
+            for j in range(5)
+        ]
+        self.assert_equal_formulas(wrong, t - x)
+        self.assert_slip(wrong, x - t, dx_tilde[-1])
+
+    def factors(self, x_tilde):
+        """J[n] = ∂x̃^(n+1)/∂x^(n) ∂x^(n)/∂x̃^(n)."""
+        return [None] + [self.W[n + 1] @ np.diag(x_tilde[n] > 0) for n in range(1, self.N)]
+
+    def ascending(self, g, J):
+        """The draft's ∂L/∂x̃^(1): layer N's factors, then the product from n = 1 up."""
+        g = g @ J[self.N - 1]
+        for n in range(1, self.N):
+            g = g @ J[n]
+        return g
+
+    def test_err_product(self):
+        x, x_tilde = self.forward(self.sample[0])
+        with self.assertRaises(ValueError):  # with layers of different sizes, the shapes do not compose
+            self.ascending(x[-1] - self.sample[1], self.factors(x_tilde))
+
+        x, x_tilde, t, _, dx_tilde, _, _ = self.square()
+        J, g = self.factors(x_tilde), x[-1] - t
+        self.assert_slip(self.ascending(g, J), g @ J[3] @ J[2] @ J[1], dx_tilde[1])
+
+    def test_err_linear_bias(self):
+        x, W, b = self.sample[0], self.W[1], self.b[1]
+        self.assert_slip(np.ones((5, 5)), np.eye(5), self.jacobian(lambda b: W @ x + b, b))
+        # Contracted with it, no bias of the last layer would ever move.
+        x, _ = self.forward(self.sample[0])
+        self.assertLess(abs(np.ones(3) @ (x[-1] - self.sample[1])), EXACT)
+
+    def test_err_linear_weight(self):
+        x, W, b = self.sample[0], self.W[1], self.b[1]
+        wrong = np.broadcast_to(x, (5, 5, 6))
+        right = np.einsum('ij,k->ijk', np.eye(5), x)
+        self.assert_slip(wrong, right, self.jacobian(lambda W: W @ x + b, W))
+
+    def test_err_relu(self):
+        """The truth here is a convention, that of PyTorch: central differences say 1/2."""
+        zero = np.zeros(1)
+        x = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+        (torchs,) = torch.autograd.grad(torch.relu(x).sum(), x)
+        module = ReLUModule()
+        module.forward(zero)
+        self.assertEqual(module.backward(np.ones(1)), torchs.item())
+        self.assertAlmostEqual(self.jacobian(lambda x: np.maximum(0, x), zero).item(), 0.5, delta=NUMERICAL_ATOL)
+        wrong = (zero >= 0).item()
+        self.disagreement['relu'] = wrong - torchs.item()
+        self.assertEqual(self.disagreement['relu'], 1)
+
+    def test_err_batch_bias(self):
+        x0, t = self.batch
+        x, _ = self.forward(x0)
+        dx_tilde = (x[-1] - t) / self.B
+        self.assert_slip(dx_tilde.mean(axis=0), dx_tilde.sum(axis=0), self.gradients(x0, t)[3][-1])
+
+    def test_err_bessel(self):
+        """Its gradients are those of its own forward pass: only another forward pass can tell."""
+        x = self.rng.normal(size=(self.B, 3))
+        wrong = (x - x.mean(axis=0)) / np.sqrt(x.var(axis=0, ddof=1) + self.eps)
+        truth = nn.BatchNorm1d(3, eps=self.eps).double()(torch.from_numpy(x)).detach().numpy()
+        self.assert_slip(wrong, self.normalise(x), truth)
+
+    def test_err_wrong_weight(self):
+        _, _, _, dx, dx_tilde, _, _ = self.square()
+        self.assert_slip(self.W[2].T @ dx_tilde[3], self.W[3].T @ dx_tilde[3], dx[2])
 
 
 if __name__ == '__main__':

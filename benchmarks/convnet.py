@@ -51,7 +51,7 @@ def plain_step(x, y):
 
 
 def our_step(machine, x, y):
-    model = ConvNet(3, 10).to(machine.device, memory_format=torch.channels_last)
+    model = ConvNet(3, 10).to(machine.device, memory_format=machine.memory_format)
     return training_step(model, make_optimizer(parse_flags([]), model), machine, x, y)
 
 
@@ -61,7 +61,7 @@ def data_step(machine, data_set, batch_size):
 
 
 def evaluation(machine, data_set):
-    model = ConvNet(3, 10).to(machine.device, memory_format=torch.channels_last)
+    model = ConvNet(3, 10).to(machine.device, memory_format=machine.memory_format)
     return lambda: predict_logits(model, data_set, machine)
 
 

@@ -18,6 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import threadpoolctl
 import torch
 from sklearn.neural_network import MLPClassifier
 from torch import nn
@@ -91,7 +92,9 @@ def main():
     repeats = parser.parse_args().repeats
     warnings.filterwarnings('ignore', module='sklearn')
     rng = np.random.default_rng(0)
-    print(f'{torch.get_num_threads()} threads')
+    threads = threadpoolctl.threadpool_info()[0]['num_threads']
+    torch.set_num_threads(threads)
+    print(f'{threads} threads')
     for n_hidden, batch_size in SIZES:
         x = rng.normal(0, 60, (batch_size, N_INPUTS)).astype(np.float32)
         y = rng.integers(N_CLASSES, size=batch_size)

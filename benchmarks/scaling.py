@@ -21,11 +21,19 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def run(processes, threads, steps, batch_size, out_dir):
     """The summary of a run."""
-    words = ['-m', 'torch.distributed.run', '--nproc_per_node', processes, 'train_convnet_pytorch.py', '--quiet']
+    words = [
+        '-m',
+        'torch.distributed.run',
+        '--standalone',
+        '--nproc_per_node',
+        processes,
+        'train_convnet_pytorch.py',
+        '--quiet',
+    ]
     words += ['--dataset', 'shapes10', '--max_steps', steps, '--eval_freq', steps, '--batch_size', batch_size]
     environment = os.environ | {'OMP_NUM_THREADS': str(threads)}
     command = [sys.executable, *map(str, words), '--out_dir', str(out_dir)]
-    subprocess.run(command, cwd=ROOT, env=environment, check=True, stderr=subprocess.DEVNULL)
+    subprocess.run(command, cwd=ROOT, env=environment, check=True)
     return json.loads((out_dir / 'summary.json').read_text())
 
 
@@ -45,6 +53,10 @@ def main():
         rate = statistics.median(summary['images_per_second'] for summary in summaries)
         loss = summaries[0]['train_loss']
         print(f'{processes} x {2 // processes} threads: {rate:6.0f} images/s, training loss {loss:.4f}')
+    ratio = statistics.median(
+        b['images_per_second'] / a['images_per_second'] for a, b in zip(*found.values(), strict=True)
+    )
+    print(f'two processes / one: {ratio:.2f} times the rate')
 
 
 if __name__ == '__main__':

@@ -18,7 +18,6 @@ TITLES = {
     'mlp_numpy': 'MLP in NumPy (1.2)',
     'mlp_pytorch': 'MLP in PyTorch (2)',
     'convnet_pytorch': 'ConvNet (4)',
-    'convnet_pytorch_fp32': 'ConvNet (4) in float32',
 }
 HEADER = ['network', 'test accuracy %', 'seeds', 'steps', 'seconds', 'hardware', 'command']
 BENCHMARKS = ['numpy_mlp', 'batchnorm', 'convnet', 'scaling']
@@ -76,6 +75,16 @@ def filled(text, block, content):
     return before + start + content + end + rest.partition(end)[2]
 
 
+def precisions():
+    """A sentence: the ConvNet in bf16 and in float32, at the last step of the float32 runs."""
+    step = runs('convnet_pytorch_fp32')[0][1]['step']
+    found = []
+    for name in ('convnet_pytorch', 'convnet_pytorch_fp32'):
+        rows = [next(r for r in history if r['step'] == step) for _, _, history in runs(name)]
+        found.append(f'{mean_and_deviation([100 * r["test_accuracy"] for r in rows], 2)} % ({len(rows)} seeds)')
+    return f'The ConvNet at step {step}: test accuracy {found[0]} in bf16, {found[1]} in float32.\n'
+
+
 def readme(text):
     """The README with the table of results/ and the output of the benchmarks in their places."""
     outputs = ''
@@ -85,14 +94,14 @@ def readme(text):
             f'<details><summary><code>python benchmarks/{name}.py</code></summary>\n\n```\n{output}```\n\n</details>\n'
         )
     text = filled(text, 'results', table([HEADER, *map(row, names())]) + '\n')
-    return filled(text, 'benchmarks', outputs)
+    return filled(filled(text, 'benchmarks', outputs), 'precisions', precisions())
 
 
 def plot(path):
     """Draws the test accuracy of each network against the step, a thin line a seed."""
     from matplotlib.figure import Figure
 
-    shown = [name for name in names() if not name.endswith('fp32')]
+    shown = names()
     figure = Figure(figsize=(8, 2.8), layout='constrained')
     for axes, name, color in zip(
         figure.subplots(1, len(shown), sharey=True), shown, ('tab:orange', 'tab:green', 'tab:blue'), strict=True

@@ -125,8 +125,10 @@ def test_pictures(tmp_path):
     rng = np.random.default_rng(0)
     images, labels = rng.integers(256, size=(60, 3, 32, 32), dtype=np.uint8), np.arange(60) % 10
     data_set = make_data_sets(images, labels, images, labels, one_hot=False)['test']
-    probabilities = np.eye(10)[labels]  # no mistake at all
-    plot_predictions(tmp_path, data_set, probabilities, [f'class {i}' for i in range(10)])
+    probabilities = np.eye(10)[labels]
+    probabilities[[0, 10, 11]] = np.eye(10)[5]  # two of six mistaken in class 0, one in class 1
+    accuracies = plot_predictions(tmp_path, data_set, probabilities, [f'class {i}' for i in range(10)])
+    assert accuracies == {f'class {i}': {0: 4 / 6, 1: 5 / 6}.get(i, 1.0) for i in range(10)}
     plot_filters(tmp_path, rng.normal(size=(64, 3, 3, 3)))
     for name in ('confusion', 'mistakes', 'filters'):
         assert (tmp_path / f'{name}.png').read_bytes().startswith(b'\x89PNG')

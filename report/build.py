@@ -1,0 +1,309 @@
+"""Turn results/ into the figures, tables and numbers that report.tex reads: python report/build.py
+
+All of it goes to report/generated/: figures as NAME.pdf, tables as NAME.tex, and numbers.tex, a TeX macro for each
+number in the text. Equal inputs give equal bytes. What does not come from a run is counted or checked here, by code.
+"""
+
+import re
+import statistics
+import sys
+import unittest
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from torch.utils.flop_counter import FlopCounterMode
+
+REPORT = Path(__file__).resolve().parent
+sys.path[:0] = [str(REPORT.parent / folder) for folder in ('', 'experiments', 'benchmarks')]
+
+import results  # noqa: E402
+import unittests  # noqa: E402
+from batchnorm import VERSIONS, saved_bytes  # noqa: E402
+from cifar10_utils import CLASS_NAMES  # noqa: E402
+from convnet_pytorch import ConvNet  # noqa: E402
+from mlp_numpy import MLP  # noqa: E402
+from modules import CrossEntropyModule  # noqa: E402
+
+# Computer Modern, the text's own typeface, comes with matplotlib.
+STYLE = {
+    'font.family': 'cmr10',
+    'mathtext.fontset': 'cm',
+    'axes.formatter.use_mathtext': True,
+    'font.size': 9,
+    'legend.fontsize': 8.5,
+    'pdf.fonttype': 42,
+    'axes.spines.top': False,
+    'axes.spines.right': False,
+    'axes.grid': True,
+    'grid.alpha': 0.25,
+    'grid.linewidth': 0.5,
+    'lines.linewidth': 1.2,
+    'lines.markersize': 3,
+}
+# Told apart by line and marker when printed in grey.
+DARK, LIGHT = {'color': '#12436d', 'ls': '-', 'marker': 'o'}, {'color': '#d97a3a', 'ls': '--', 'marker': 's'}
+
+
+class MissingResult(Exception):
+    """A run or a figure of it is not in results/."""
+
+
+def runs(name):
+    """The (config, summary, history) of each seed of results/NAME."""
+    try:
+        found = results.runs(name)
+    except FileNotFoundError as error:
+        raise MissingResult(f'{error.filename} is missing: repeat that run, or take its folder away') from error
+    if not found:
+        raise MissingResult(f'results/{name} is missing: run train_{name}.py and put its logs there')
+    return found
+
+
+def column(name, key):
+    """Steps, and an array (seeds, evaluations) of one column of the history."""
+    histories = [history for _, _, history in runs(name)]
+    if key not in histories[0][0]:
+        raise MissingResult(f'results/{name} has no {key} in its history')
+    steps = [int(row['step']) for row in histories[0]]
+    return steps, np.array([[row[key] for row in history] for history in histories])
+
+
+def save(figure, path):
+    figure.savefig(path, metadata={'Creator': None, 'Producer': None, 'CreationDate': None})
+
+
+def line(axes, steps, values, label, style):
+    """The mean over the seeds, in the band from the lowest to the highest."""
+    axes.plot(steps, values.mean(axis=0), label=label, **style)
+    axes.fill_between(steps, values.min(axis=0), values.max(axis=0), color=style['color'], alpha=0.2, lw=0)
+
+
+def plot_curves(path, name):
+    """Loss and accuracy of training batches and test set."""
+    figure = Figure(figsize=(6.2, 2.2), layout='constrained')
+    for axes, what in zip(figure.subplots(1, 2), ('loss', 'accuracy'), strict=True):
+        for label, style in (('train', LIGHT), ('test', DARK)):
+            steps, values = column(name, f'{label}_{what}')
+            line(axes, steps, 100 * values if what == 'accuracy' else values, label, style)
+        axes.set(xlabel='step', ylabel={'loss': 'cross entropy [nats]', 'accuracy': 'accuracy [%]'}[what], xlim=(0, None))
+        axes.legend(frameon=False)
+    save(figure, path)
+
+
+def twin_gap():
+    """Steps, and |L_NumPy − L_PyTorch| / L_NumPy of the training loss, (seeds, evaluations)."""
+    steps, ours = column('mlp_numpy', 'train_loss')
+    _, theirs = column('mlp_pytorch', 'train_loss')
+    return steps, np.abs(ours - theirs) / ours
+
+
+def plot_twins(path):
+    """Test accuracy of the NumPy and the PyTorch MLP, and the gap between their losses."""
+    figure = Figure(figsize=(6.2, 2.2), layout='constrained')
+    left, right = figure.subplots(1, 2)
+    for name, label, style in (('mlp_numpy', 'NumPy', LIGHT), ('mlp_pytorch', 'PyTorch', DARK)):
+        steps, values = column(name, 'test_accuracy')
+        line(left, steps, 100 * values, label, style)
+    left.set(xlabel='step', ylabel='test accuracy [%]', xlim=(0, None))
+    left.legend(frameon=False)
+    for values in twin_gap()[1]:
+        right.semilogy(steps, values, **DARK)
+    right.set(xlabel='step', ylabel='relative gap of the loss', xlim=(0, None))
+    save(figure, path)
+
+
+class Counted(np.ndarray):
+    """An array whose operations are counted: FLOPs of products and of the rest, bytes read and written.
+
+    A product of (m, k) and (k, n) has 2 m k n FLOPs, any other operation one per element. Each operation reads its
+    arrays and writes its result once.
+    """
+
+    def __array_ufunc__(self, ufunc, method, *inputs, out=(), **kwargs):
+        def plain(a):
+            return a.view(np.ndarray) if isinstance(a, Counted) else a
+
+        if out:
+            kwargs['out'] = tuple(map(plain, out))
+        result = getattr(ufunc, method)(*map(plain, inputs), **kwargs)
+        arrays = [a for a in inputs if isinstance(a, np.ndarray)]
+        if ufunc is np.matmul:
+            Counted.tally['product'] += 2 * result.size * arrays[0].shape[-1]
+        else:
+            Counted.tally['other'] += max(a.size for a in (*arrays, result))
+        Counted.tally['bytes'] += sum(a.nbytes for a in (*arrays, result))
+        return out[0] if out else result.view(Counted) if isinstance(result, np.ndarray) else result
+
+    @classmethod
+    def count(cls, phase):
+        """The tally of what a function computes."""
+        cls.tally = {'product': 0, 'other': 0, 'bytes': 0}
+        phase()
+        return cls.tally
+
+
+def step_cost(n_hidden, batch_size):
+    """The tallies of a training step of question 1.2 in float32: {'forward', 'backward', 'update'}."""
+    model, cross_entropy = MLP(3 * 32 * 32, n_hidden, 10, np.float32), CrossEntropyModule()
+    for layer in model.linear_layers:
+        layer.params = {name: param.view(Counted) for name, param in layer.params.items()}
+    x = np.zeros((batch_size, 3 * 32 * 32), np.float32).view(Counted)
+    y = np.zeros(batch_size, int)
+
+    def forward():
+        cross_entropy.forward(model.forward(x), y)
+
+    def backward():
+        model.backward(cross_entropy.backward(model.layers[-1].out, y))
+
+    def update():
+        for layer in model.linear_layers:
+            for name in layer.params:
+                layer.params[name] -= np.float32(1) * layer.grads[name]
+
+    return {phase.__name__: Counted.count(phase) for phase in (forward, backward, update)}
+
+
+def convnet_layers():
+    """A (name, output shape, parameters, FLOPs) for each row of Table 1 of the assignment, for one image."""
+    model = ConvNet(3, 10).eval()
+    rows, x = [], torch.zeros(1, 3, 32, 32)
+    names = {'Conv2d': 'convolution, BN, ReLU', 'MaxPool2d': 'max-pool', 'AvgPool2d': 'average pool', 'Linear': 'linear'}
+    for layer in (*model.features, model.classifier):
+        x = x.flatten(1) if isinstance(layer, torch.nn.Linear) else x
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            x = layer(x)
+        kind, parameters = type(layer).__name__, sum(p.numel() for p in layer.parameters())
+        if kind in names:
+            rows.append([names[kind], tuple(x.shape[1:]), parameters, counter.get_total_flops()])
+        else:  # batch normalisation and ReLU belong to the convolution before them
+            rows[-1][2] += parameters
+    return rows
+
+
+def disagreements():
+    """How far each slip of the errata is off, from the checks that tell it apart."""
+    suite = unittest.defaultTestLoader.loadTestsFromTestCase(unittests.TestReportErrata)
+    outcome = unittest.TestResult()
+    suite.run(outcome)
+    if not outcome.wasSuccessful():
+        raise MissingResult('the checks of the errata fail: run python unittests.py TestReportErrata')
+    return unittests.TestReportErrata.disagreement
+
+
+def checks(prefix):
+    """The names of the report's checks."""
+    classes = [c for name, c in vars(unittests).items() if name.startswith('TestReport')]
+    return {name for c in classes for name in vars(c) if name.startswith(prefix)}
+
+
+def grouped(number):
+    """12345 as 12\\,345."""
+    return f'{number:,}'.replace(',', r'\,')
+
+
+def scientific(number):
+    mantissa, exponent = f'{number:.0e}'.split('e')
+    return rf'${mantissa}\cdot10^{{{int(exponent)}}}$'
+
+
+def spread(values, digits):
+    """Mean and standard deviation, in math mode."""
+    return '$' + results.mean_and_deviation(values, digits).replace('±', r'\pm') + '$'
+
+
+def camel(text):
+    return ''.join(word.capitalize() for word in re.split('[-_]', text))
+
+
+def tabular(columns, header, rows, total=None):
+    r"""A booktabs tabular; with `total`, the last row stands below a rule."""
+    lines = [rf'\begin{{tabular}}{{{columns}}}', r'\toprule', ' & '.join(header) + r' \\', r'\midrule']
+    lines += [' & '.join(row) + r' \\' for row in rows]
+    if total:
+        lines += [r'\midrule', ' & '.join(total) + r' \\']
+    return '\n'.join([*lines, r'\bottomrule', r'\end{tabular}', ''])
+
+
+def cost_table(cost):
+    def cells(name, tally):
+        flops = tally['product'] + tally['other']
+        numbers = [tally['product'] / 1e6, tally['other'] / 1e6, tally['bytes'] / 1e6, flops / tally['bytes']]
+        return [name, *(f'{number:.1f}' for number in numbers)]
+
+    header = ['', 'products [MFLOP]', 'the rest [MFLOP]', 'moved [MB]', 'FLOP/byte']
+    return tabular('lrrrr', header, [cells(*item) for item in cost.items()], cells('step', total(cost)))
+
+
+def total(cost):
+    return {key: sum(tally[key] for tally in cost.values()) for key in ('product', 'other', 'bytes')}
+
+
+RUNS = {'mlp_numpy': 'MLP in NumPy', 'mlp_pytorch': 'MLP in PyTorch', 'convnet_pytorch': 'ConvNet'}
+
+
+def runs_table():
+    rows = []
+    for name, title in RUNS.items():
+        configs, summaries, _ = zip(*runs(name), strict=True)
+        rows.append(
+            [
+                title,
+                grouped(summaries[0]['step']),
+                *(spread([100 * s[f'{part}_accuracy'] for s in summaries], 1) for part in ('train', 'test')),
+                spread([s['test_loss'] for s in summaries], 3),
+                f'{statistics.median(s["seconds"] for s in summaries):.0f}',
+                hardware(configs[0]),
+            ]
+        )
+    header = ['', 'steps', r'train [\%]', r'test [\%]', 'test loss', 'time [s]', 'hardware']
+    return tabular('lrccccl', header, rows)
+
+
+def hardware(config):
+    found = config['hardware']
+    return (found.get('gpus') or [f'{found["cpu"]}, {found["cores"]} cores'])[0]
+
+
+def convnet_table(layers):
+    rows = [
+        [name, r'$\times$'.join(map(str, shape)), grouped(n) if n else '', f'{flops / 1e6:.2f}' if flops else '']
+        for name, shape, n, flops in layers
+    ]
+    sums = [grouped(sum(row[2] for row in layers)), f'{sum(row[3] for row in layers) / 1e6:.2f}']
+    return tabular('llrr', ['layer', 'output', 'parameters', 'MFLOP'], rows, ['total', '', *sums])
+
+
+def memory_table(n, c):
+    titles = {'autograd': 'elementary operations, autograd', 'manual': 'manual backward', 'native': 'PyTorch'}
+    torch.manual_seed(0)
+    x, rows = torch.randn(n, c, requires_grad=True), []
+    for name, version in VERSIONS.items():
+        saved = saved_bytes(version(c), x)
+        rows.append([titles[name], f'{saved / 1e3:.1f}', f'{saved / (4 * n * c):.2f}'])
+    return tabular('lrr', ['version', 'saved [kB]', 'in arrays of the size of the input'], rows)
+
+
+def macros(cost, layers):
+    """{name: TeX} of every number in the text."""
+    numbers = {}
+    for name in RUNS:
+        configs, summaries, _ = zip(*runs(name), strict=True)
+        flags, short = configs[0]['flags'], camel(name.partition('_')[0] + name.partition('_')[2])
+        short = {'mlp_numpy': 'numpy', 'mlp_pytorch': 'torch', 'convnet_pytorch': 'conv'}[name]
+        numbers |= {
+            f'{short}Accuracy': spread([100 * s['test_accuracy'] for s in summaries], 1),
+            f'{short}TrainAccuracy': spread([100 * s['train_accuracy'] for s in summaries], 1),
+            f'{short}Seeds': str(len(summaries)),
+            f'{short}Steps': grouped(flags['max_steps']),
+            f'{short}Batch': str(flags['batch_size']),
+            f'{short}Rate': f'{flags["learning_rate"]:g}',
+        }
+    return numbers
+
+
+def numbers_tex(numbers):
+    return ''.join(rf'\newcommand{{\{name}}}{{{value}}}' + '\n' for name, value in sorted(numbers.items()))
