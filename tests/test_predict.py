@@ -1,5 +1,7 @@
 """predict.py: any picture, one clear line for what is none."""
 
+import argparse
+
 import numpy as np
 import pytest
 import torch
@@ -118,6 +120,13 @@ def test_good_pictures_are_answered_although_others_are_bad(runs, tmp_path, caps
     with pytest.raises(RunError, match=r'missing\.png is missing'):
         predict.predict(flags)
     assert 'good.png: ' in capsys.readouterr().out
+
+
+def test_a_network_that_needs_a_batch_is_refused(runs, tmp_path):
+    flags = vars(runs[train_mlp_pytorch]) | {'batch_norm': 'manual', 'out_dir': str(tmp_path)}
+    train_mlp_pytorch.train(argparse.Namespace(**flags))
+    with pytest.raises(RunError, match='statistics of a batch'):
+        predict.load_network(tmp_path)
 
 
 @pytest.mark.parametrize('content', [None, b'not a checkpoint', b''])

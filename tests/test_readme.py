@@ -46,12 +46,33 @@ def test_the_summary_is_the_last_row_of_the_history(name):
         assert summary['test_accuracy'] == history[-1]['test_accuracy']
 
 
+def test_the_numpy_run_stays_within_400_mb():
+    assert all(summary['peak_memory_mb'] <= 400 for _, summary, _ in results.runs('mlp_numpy'))
+
+
+def flags_of(*scripts):
+    return {f'--{name}' for script in scripts for name in vars(script.parse_flags([]))}
+
+
 def test_every_flag_in_the_text_exists():
     text = README.split('<!-- end of results -->')[1]
-    known = {'--help', '--checkpoint', '--nproc_per_node'}
-    for script in (train_mlp_numpy, train_mlp_pytorch, train_convnet_pytorch):
-        known |= {f'--{name}' for name in vars(script.parse_flags([]))}
-    assert set(re.findall(r'--[a-z]\w+', text)) <= known
+    known = flags_of(train_mlp_numpy, train_mlp_pytorch, train_convnet_pytorch)
+    known |= {'--help', '--checkpoint', '--nproc_per_node'}
+    assert set(re.findall(r'--[a-z][\w-]+', text)) <= known
+
+
+def test_every_flag_stands_in_the_text_where_it_belongs():
+    text = README.partition('## Flags')[2].partition('## Data')[0]
+    rows = dict(re.findall(r'^\| ([^|]+?) +\| ([^|]*)', text, re.MULTILINE))
+    told = {name: set(re.findall(r'--\w+', flags)) for name, flags in rows.items()}
+    both = flags_of(train_mlp_pytorch) & flags_of(train_convnet_pytorch)
+    everywhere = both & flags_of(train_mlp_numpy)
+    assert told['every script'] == everywhere
+    assert told['both PyTorch scripts'] == both - everywhere
+    assert told['both MLPs'] == (flags_of(train_mlp_numpy) & flags_of(train_mlp_pytorch)) - everywhere
+    assert told['NumPy MLP'] == flags_of(train_mlp_numpy) - flags_of(train_mlp_pytorch)
+    assert told['PyTorch MLP'] == flags_of(train_mlp_pytorch) - both - told['both MLPs']
+    assert told['ConvNet'] == flags_of(train_convnet_pytorch) - both
 
 
 def test_every_link_leads_to_a_file():

@@ -93,6 +93,46 @@ def test_a_killed_process_resumes_to_the_same_bits(quick, data_dir, tmp_path, sc
     assert_same_run(tmp_path / 'killed', tmp_path / 'whole')
 
 
+@pytest.mark.parametrize(
+    ('launcher', 'script', 'args', 'end'),
+    [
+        ('', 'train_convnet_pytorch', f'--max_steps 6 --eval_freq 2 --batch_size 8 {EVERYTHING}', signal.SIGKILL),
+        # SIGTERM: torchrun passes it on to its two processes, which would outlive a SIGKILL of torchrun alone.
+        (
+            '-m torch.distributed.run --standalone --nproc_per_node 2',
+            'train_mlp_pytorch',
+            f'--max_steps 900 --eval_freq 60 --batch_size 20 --dropout 0.5 --batch_norm torch {EVERYTHING}',
+            signal.SIGTERM,
+        ),
+    ],
+)
+def test_other_processes_that_end_early_resume_to_the_same_bits(data_dir, tmp_path, launcher, script, args, end):
+    command = [
+        sys.executable,
+        *launcher.split(),
+        ROOT / f'{script}.py',
+        *args.split(),
+        '--data_dir',
+        data_dir,
+        '--quiet',
+    ]
+    options = {'env': os.environ | {'GLOO_SOCKET_IFNAME': 'lo'}, 'stderr': subprocess.DEVNULL}
+
+    def start(out_dir, *more):
+        return subprocess.Popen(list(map(str, [*command, '--out_dir', tmp_path / out_dir, *more])), **options)
+
+    with start('ended') as running:
+        while not (tmp_path / 'ended' / CHECKPOINTS[script]).exists():
+            assert running.poll() is None
+            time.sleep(0.005)
+        running.send_signal(end)
+    assert running.returncode != 0
+    assert not (tmp_path / 'ended' / 'summary.json').exists()
+    for running in (start('ended', '--resume'), start('whole')):
+        assert running.wait(timeout=300) == 0
+    assert_same_run(tmp_path / 'ended', tmp_path / 'whole')
+
+
 @pytest.mark.parametrize('script', SCRIPTS)
 @pytest.mark.parametrize('method', ['count_step', 'log', 'write_history', 'state', 'finish'])
 def test_wherever_it_is_interrupted_a_run_continues_the_same(quick, monkeypatch, data_dir, tmp_path, script, method):
