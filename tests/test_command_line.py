@@ -1,7 +1,10 @@
 """The command line of the three training scripts: defaults, what each flag does, and what a wrong one is told."""
 
+import contextlib
 import json
+import os
 import re
+import struct
 import subprocess
 import sys
 
@@ -424,3 +427,20 @@ def test_the_numpy_script_imports_no_torch(data_dir, tmp_path):
     result = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert result.stderr.strip() == ''
     assert (tmp_path / 'run' / 'summary.json').exists()
+
+
+@pytest.mark.parametrize('quiet', [False, True])
+def test_a_terminal_shows_rate_and_time_left(data_dir, tmp_path, quiet):
+    fcntl, pty, termios = map(pytest.importorskip, ('fcntl', 'pty', 'termios'))
+    master, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack('4H', 30, 90, 0, 0))  # 30 lines of 90 columns
+    command = [sys.executable, ROOT / 'train_mlp_numpy.py', '--max_steps', '900', '--batch_size', '50']
+    command += ['--data_dir', data_dir, '--out_dir', tmp_path / 'run', *(['--quiet'] if quiet else [])]
+    with subprocess.Popen(list(map(str, command)), stdout=terminal, stderr=terminal):
+        os.close(terminal)
+        shown = b''
+        with contextlib.suppress(OSError):  # what Linux raises at the end of a terminal
+            while chunk := os.read(master, 4096):
+                shown += chunk
+    os.close(master)
+    assert bool(re.search(rb'\d\d:\d\d<\d\d:\d\d, .*images/s', shown)) != quiet
