@@ -1,8 +1,8 @@
-# make demo | test | train | benchmark: each sets up a virtual environment first, once.
+# make demo | test | train | benchmark | report: each sets up a virtual environment first, once.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test train benchmark lint clean
+.PHONY: demo test train benchmark report lint clean
 
 demo: .venv/users
 	$(BIN)/python train_mlp_numpy.py --dataset shapes10 --out_dir runs/demo/mlp_numpy --overwrite
@@ -24,6 +24,12 @@ train: .venv/users
 
 benchmark: .venv/developers
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+report: .venv/users
+	@command -v latexmk > /dev/null || { echo 'make report needs TeX: apt install --no-install-recommends latexmk lmodern texlive-latex-extra' >&2; exit 1; }
+	$(BIN)/python report/build.py
+	cd report && latexmk -pdf -auxdir=generated -interaction=nonstopmode -halt-on-error -silent report.tex
+	! grep -nE 'Warning|Overfull|Underfull|undefined' report/generated/report.log
 
 clean:
 	rm -rf .venv runs

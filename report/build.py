@@ -4,10 +4,12 @@ All of it goes to report/generated/: figures as NAME.pdf, tables as NAME.tex, an
 number in the text. Equal inputs give equal bytes. What does not come from a run is counted or checked here, by code.
 """
 
+import logging
 import re
 import statistics
 import sys
 import unittest
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +21,15 @@ from torch.utils.flop_counter import FlopCounterMode
 REPORT = Path(__file__).resolve().parent
 sys.path[:0] = [str(REPORT.parent / folder) for folder in ('', 'experiments', 'benchmarks')]
 
+from batchnorm import VERSIONS, saved_bytes  # noqa: E402
+
 import results  # noqa: E402
 import unittests  # noqa: E402
-from batchnorm import VERSIONS, saved_bytes  # noqa: E402
-from cifar10_utils import CLASS_NAMES  # noqa: E402
 from convnet_pytorch import ConvNet  # noqa: E402
 from mlp_numpy import MLP  # noqa: E402
-from modules import CrossEntropyModule  # noqa: E402
+from modules import CrossEntropyModule, LinearModule  # noqa: E402
+
+logging.getLogger('fontTools').setLevel(logging.ERROR)  # it wonders about the dates in cmr10.ttf
 
 # Computer Modern, the text's own typeface, comes with matplotlib.
 STYLE = {
@@ -37,6 +41,9 @@ STYLE = {
     'pdf.fonttype': 42,
     'axes.spines.top': False,
     'axes.spines.right': False,
+    'axes.linewidth': 0.6,
+    'xtick.major.width': 0.6,
+    'ytick.major.width': 0.6,
     'axes.grid': True,
     'grid.alpha': 0.25,
     'grid.linewidth': 0.5,
@@ -83,12 +90,14 @@ def line(axes, steps, values, label, style):
 
 def plot_curves(path, name):
     """Loss and accuracy of training batches and test set."""
-    figure = Figure(figsize=(6.2, 2.2), layout='constrained')
+    figure = Figure(figsize=(6.1, 2.1), layout='constrained')
     for axes, what in zip(figure.subplots(1, 2), ('loss', 'accuracy'), strict=True):
         for label, style in (('train', LIGHT), ('test', DARK)):
             steps, values = column(name, f'{label}_{what}')
             line(axes, steps, 100 * values if what == 'accuracy' else values, label, style)
-        axes.set(xlabel='step', ylabel={'loss': 'cross entropy [nats]', 'accuracy': 'accuracy [%]'}[what], xlim=(0, None))
+        axes.set(
+            xlabel='step', ylabel={'loss': 'cross entropy [nats]', 'accuracy': 'accuracy [%]'}[what], xlim=(0, None)
+        )
         axes.legend(frameon=False)
     save(figure, path)
 
@@ -102,7 +111,7 @@ def twin_gap():
 
 def plot_twins(path):
     """Test accuracy of the NumPy and the PyTorch MLP, and the gap between their losses."""
-    figure = Figure(figsize=(6.2, 2.2), layout='constrained')
+    figure = Figure(figsize=(6.1, 2.1), layout='constrained')
     left, right = figure.subplots(1, 2)
     for name, label, style in (('mlp_numpy', 'NumPy', LIGHT), ('mlp_pytorch', 'PyTorch', DARK)):
         steps, values = column(name, 'test_accuracy')
@@ -171,7 +180,12 @@ def convnet_layers():
     """A (name, output shape, parameters, FLOPs) for each row of Table 1 of the assignment, for one image."""
     model = ConvNet(3, 10).eval()
     rows, x = [], torch.zeros(1, 3, 32, 32)
-    names = {'Conv2d': 'convolution, BN, ReLU', 'MaxPool2d': 'max-pool', 'AvgPool2d': 'average pool', 'Linear': 'linear'}
+    names = {
+        'Conv2d': 'convolution, BN, ReLU',
+        'MaxPool2d': 'max-pool',
+        'AvgPool2d': 'average pool',
+        'Linear': 'linear',
+    }
     for layer in (*model.features, model.classifier):
         x = x.flatten(1) if isinstance(layer, torch.nn.Linear) else x
         with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -206,8 +220,10 @@ def grouped(number):
 
 
 def scientific(number):
+    """2e-09 as $2\\cdot10^{-9}$."""
     mantissa, exponent = f'{number:.0e}'.split('e')
-    return rf'${mantissa}\cdot10^{{{int(exponent)}}}$'
+    factor = '' if mantissa == '1' else rf'{mantissa}\cdot'
+    return f'${factor}10^{{{int(exponent)}}}$'
 
 
 def spread(values, digits):
@@ -255,17 +271,23 @@ def runs_table():
                 grouped(summaries[0]['step']),
                 *(spread([100 * s[f'{part}_accuracy'] for s in summaries], 1) for part in ('train', 'test')),
                 spread([s['test_loss'] for s in summaries], 3),
-                f'{statistics.median(s["seconds"] for s in summaries):.0f}',
-                hardware(configs[0]),
+                grouped(round(statistics.median(s['seconds'] for s in summaries))),
+                precision(configs[-1]),
+                hardware(configs[-1]),
             ]
         )
-    header = ['', 'steps', r'train [\%]', r'test [\%]', 'test loss', 'time [s]', 'hardware']
-    return tabular('lrccccl', header, rows)
+    header = ['', 'steps', r'train [\%]', r'test [\%]', 'test loss', 'time [s]', 'precision', 'hardware']
+    return tabular('lrcccrll', header, rows)
 
 
 def hardware(config):
     found = config['hardware']
     return (found.get('gpus') or [f'{found["cpu"]}, {found["cores"]} cores'])[0]
+
+
+def precision(config):
+    """Of the matrix products."""
+    return {'fp32': 'float32', 'bf16': 'bfloat16'}.get(config['compute'].get('precision'), config['flags'].get('dtype'))
 
 
 def convnet_table(layers):
@@ -287,23 +309,87 @@ def memory_table(n, c):
     return tabular('lrr', ['version', 'saved [kB]', 'in arrays of the size of the input'], rows)
 
 
-def macros(cost, layers):
-    """{name: TeX} of every number in the text."""
-    numbers = {}
-    for name in RUNS:
-        configs, summaries, _ = zip(*runs(name), strict=True)
-        flags, short = configs[0]['flags'], camel(name.partition('_')[0] + name.partition('_')[2])
-        short = {'mlp_numpy': 'numpy', 'mlp_pytorch': 'torch', 'convnet_pytorch': 'conv'}[name]
-        numbers |= {
-            f'{short}Accuracy': spread([100 * s['test_accuracy'] for s in summaries], 1),
-            f'{short}TrainAccuracy': spread([100 * s['train_accuracy'] for s in summaries], 1),
-            f'{short}Seeds': str(len(summaries)),
+def numbers(cost, layers):
+    """The numbers in the text: {macro: TeX}."""
+    found = {}
+    for name, short in (('mlp_numpy', 'numpy'), ('mlp_pytorch', 'torch'), ('convnet_pytorch', 'conv')):
+        found[f'{short}Accuracy'] = spread([100 * summary['test_accuracy'] for _, summary, _ in runs(name)], 1)
+    for name, short in (('mlp_numpy', 'numpy'), ('convnet_pytorch', 'conv')):
+        flags = runs(name)[0][0]['flags']
+        found |= {
+            f'{short}Seeds': str(len(runs(name))),
             f'{short}Steps': grouped(flags['max_steps']),
             f'{short}Batch': str(flags['batch_size']),
-            f'{short}Rate': f'{flags["learning_rate"]:g}',
+            f'{short}Rate': f'{Decimal(str(flags["learning_rate"])):f}',  # 0.0001, not 1e-4
         }
-    return numbers
+
+    flags = runs('mlp_numpy')[0][0]['flags']
+    step, rate = total(cost), statistics.median(s['images_per_second'] for _, s, _ in runs('mlp_numpy'))
+    flops = step['product'] + step['other']
+    np.random.seed(0)
+    found |= {
+        'numpyHidden': ','.join(map(str, flags['dnn_hidden_units'])),
+        'numpyEvery': str(flags['eval_freq']),
+        'initDeviation': scientific(LinearModule(1000, 100).params['weight'].std()),
+        'productShare': f'{100 * step["product"] / flops:.1f}',
+        'stepIntensity': f'{flops / step["bytes"]:.0f}',
+        'imagesPerSecond': grouped(round(rate, -3)),
+        'achievedGflops': f'{rate * step["product"] / flags["batch_size"] / 1e9:.0f}',
+    }
+
+    steps, gap = twin_gap()
+    found |= {'twinStep': str(steps[0]), 'twinFirst': scientific(gap[:, 0].max())}
+    found |= {'twinLast': scientific(gap[:, -1].max())}
+
+    means = {name: statistics.mean(s['test_accuracy'] for _, s, _ in runs(name)) for name in RUNS}
+    conv_flags, widest = runs('convnet_pytorch')[0][0]['flags'], max(shape[0] for _, shape, _, _ in layers)
+    wide = [row for row in layers if row[1][0] == widest and row[2]]
+    found |= {
+        'convTrainAccuracy': spread([100 * s['train_accuracy'] for _, s, _ in runs('convnet_pytorch')], 1),
+        'convGain': f'{100 * (means["convnet_pytorch"] - means["mlp_pytorch"]):.0f}',
+        'convEpochs': f'{conv_flags["max_steps"] * conv_flags["batch_size"] / 50_000:.1f}',
+        'wideChannels': str(widest),
+        'wideParameters': f'{100 * sum(row[2] for row in wide) / sum(row[2] for row in layers):.0f}',
+        'wideFlops': f'{100 * sum(row[3] for row in wide) / sum(row[3] for row in layers):.0f}',
+    }
+
+    found |= {
+        'equations': str(len(checks('test_eq_'))),
+        'slips': str(len(checks('test_err_'))),
+        'checkTolerance': scientific(unittests.NUMERICAL_RTOL),
+        'errataBatch': str(unittests.ReportTestCase.B),
+        'memoryBatch': str(flags['batch_size']),
+        'memoryNeurons': str(flags['dnn_hidden_units'][0]),
+    }
+    return found | {f'err{camel(name)}': rf'{100 * size:.0f}\,\%' for name, size in disagreements().items()}
 
 
-def numbers_tex(numbers):
-    return ''.join(rf'\newcommand{{\{name}}}{{{value}}}' + '\n' for name, value in sorted(numbers.items()))
+def build(folder):
+    """Writes everything to `folder`.
+
+    Raises:
+        MissingResult: if a run that the report shows is not in results/.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    flags = runs('mlp_numpy')[0][0]['flags']
+    cost, layers = step_cost(flags['dnn_hidden_units'], flags['batch_size']), convnet_layers()
+    with rc_context(STYLE):
+        for name in ('mlp_numpy', 'convnet_pytorch'):
+            plot_curves(folder / f'curves_{name}.pdf', name)
+        plot_twins(folder / 'twins.pdf')
+    tables = {
+        'runs': runs_table(),
+        'cost': cost_table(cost),
+        'memory': memory_table(flags['batch_size'], flags['dnn_hidden_units'][0]),
+        'convnet': convnet_table(layers),
+        'numbers': ''.join(rf'\newcommand{{\{name}}}{{{tex}}}' + '\n' for name, tex in numbers(cost, layers).items()),
+    }
+    for name, tex in tables.items():
+        (folder / f'{name}.tex').write_text(tex, encoding='utf-8')
+
+
+if __name__ == '__main__':
+    try:
+        build(REPORT / 'generated')
+    except MissingResult as error:
+        sys.exit(f'build.py: {error}')
