@@ -407,7 +407,8 @@ def plot_curves(history, path):
     """Draws loss and accuracy against the step, as curves.pdf and curves.png in the folder `path`."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 2.6), layout='constrained')
+    figure = Figure(figsize=(7, 2.6))
+    figure.subplots_adjust(left=0.08, right=0.98, bottom=0.18, top=0.97, wspace=0.25)
     styles = {'train': ('0.55', '-'), 'validation': ('tab:green', '-.'), 'test': ('tab:blue', '-')}
     steps = [row['step'] for row in history]
     for axes, what in zip(figure.subplots(1, 2), ['loss', 'accuracy'], strict=True):

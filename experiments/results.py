@@ -1,7 +1,8 @@
 """Turn results/ into the tables of the README and its picture: python experiments/results.py
 
 results/NAME/seedS/ holds config.json, history.csv and summary.json of a run. A row of the table is a NAME: mean and
-standard deviation over its seeds of the test accuracy at the last step, and the median of the wall times.
+standard deviation over its seeds of the test accuracy at the last step, and the shortest wall time: the one that other
+work on the machine disturbed least.
 results/benchmarks/ holds what the benchmarks printed.
 """
 
@@ -19,7 +20,7 @@ TITLES = {
     'mlp_pytorch': 'MLP in PyTorch (2)',
     'convnet_pytorch': 'ConvNet (4)',
 }
-HEADER = ['network', 'test accuracy %', 'seeds', 'steps', 'seconds', 'hardware', 'command']
+HEADER = ['network', 'test accuracy %', 'seeds', 'steps', 'seconds, fastest seed', 'hardware', 'command']
 BENCHMARKS = ['numpy_mlp', 'batchnorm', 'convnet', 'scaling']
 
 
@@ -41,8 +42,8 @@ def mean_and_deviation(values, digits):
 
 
 def shared_command(configs):
-    """The command of the seeds without the flags that name seed and folder."""
-    words = shlex.split(configs[0]['command'])
+    """The command of the seeds without the flags that do not change what is computed, and without the seed."""
+    words = [word for word in shlex.split(configs[0]['command']) if word not in ('--quiet', '--resume')]
     for flag in ('--seed', '--out_dir'):
         if flag in words:
             i = words.index(flag)
@@ -58,7 +59,7 @@ def row(name):
         mean_and_deviation([100 * s['test_accuracy'] for s in summaries], 2),
         f'{len(summaries)}',
         f'{summaries[0]["step"]}',
-        f'{statistics.median(s["seconds"] for s in summaries):.1f}',
+        f'{min(s["seconds"] for s in summaries):.1f}',
         (hardware.get('gpus') or [f'{hardware["cpu"]}, {hardware["cores"]} cores'])[0],
         f'`{shared_command(configs)}`',
     ]
