@@ -497,7 +497,7 @@ def run_script(train, flags):
     except KeyboardInterrupt:
         status, message = 130, 'interrupted'
         if 'resume' in flags:
-            message += ': the same command with --resume continues from the last checkpoint'
+            message += f': the same command with --resume continues {flags.out_dir} from its last checkpoint'
     else:
         return
     print(f'{name}: {message}', file=sys.stderr)

@@ -324,7 +324,7 @@ def numbers(cost, layers):
         }
 
     flags = runs('mlp_numpy')[0][0]['flags']
-    step, rate = total(cost), statistics.median(s['images_per_second'] for _, s, _ in runs('mlp_numpy'))
+    step, rate = total(cost), int(statistics.median(s['images_per_second'] for _, s, _ in runs('mlp_numpy')))
     flops = step['product'] + step['other']
     np.random.seed(0)
     found |= {
