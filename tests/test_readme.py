@@ -11,6 +11,7 @@ import pytest
 import train_convnet_pytorch
 import train_mlp_numpy
 import train_mlp_pytorch
+from train_utils import NOT_COMPUTED_WITH
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
@@ -32,7 +33,10 @@ def test_a_row_is_the_mean_of_the_last_step_over_the_seeds():
 
 @pytest.mark.parametrize('name', results.names())
 def test_seeds_of_a_row_differ_in_nothing_else(name):
-    flags = [config['flags'] | {'out_dir': '', 'resume': None} for config, _, _ in results.runs(name)]
+    flags = [
+        {key: value for key, value in config['flags'].items() if key not in NOT_COMPUTED_WITH}
+        for config, _, _ in results.runs(name)
+    ]
     seeds = [f.pop('seed') for f in flags]
     assert len(seeds) >= 3 and len(set(seeds)) == len(seeds)
     assert all(f == flags[0] for f in flags)
