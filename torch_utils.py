@@ -29,7 +29,8 @@ def add_torch_flags(parser, *, optimizer, precision, augmentation):
     add('--weight_decay', type=number(float, 0), default=0.0, help='L2 penalty; decoupled in adamw')
     add('--lr_schedule', choices=['constant', 'cosine', 'onecycle'], default='constant', help='of the learning rate')
     add('--label_smoothing', type=fraction, default=0.0, help='share of the target spread over all classes')
-    add('--augment', action='store_true', help=augmentation)
+    choices = ['none', 'crop', 'affine']
+    add('--augment', nargs='?', choices=choices, const='crop', default='none', help=augmentation)
     add('--ema', type=fraction, default=0.0, help='decay of a moving average of the weights, evaluated in their place')
     add('--standardize', action='store_true', help='divide the images by the standard deviation of each channel')
     add('--device', choices=['auto', 'cpu', 'cuda', 'mps'], default='auto', help='where to compute')
@@ -179,27 +180,40 @@ def accuracy(logits, labels):
     return (logits.argmax(1) == labels).float().mean()
 
 
-def augment(x, generator, machine, padding=4, cutout=0):
+def augment(x, generator, machine, kind='crop', padding=4, deform=0.2, cutout=0):
     """Flips half the images and shifts each by up to `padding` pixels; blanks a square of `cutout` pixels' side.
 
+    With kind 'affine' the shift is no whole number and each image is turned, stretched and sheared besides: what lands
+    at position p relative to the centre comes from (I + E) p + t, E uniform in [-deform, deform]^(2x2).
     The random numbers are drawn for the whole global batch, so that they do not depend on the number of processes.
     Blank pixels are 0, the mean image.
 
     Args:
         x: (B, C, H, W), this process's rows of the global batch.
         generator: CPU torch.Generator.
+        kind: 'crop' or 'affine'.
     Returns:
         a new tensor of x's shape.
     """
     B, _, H, W = x.shape
 
-    def draw(high):
-        numbers = torch.randint(high, (B * machine.world_size,), generator=generator)
-        return numbers[machine.rank :: machine.world_size].to(x.device)  # (B,)
+    def mine(numbers):
+        return numbers[machine.rank :: machine.world_size].to(x.device)
 
-    flipped, top, left = draw(2).bool(), draw(2 * padding + 1), draw(2 * padding + 1)
-    windows = F.pad(x, [padding] * 4).unfold(2, H, 1).unfold(3, W, 1)  # (B, C, 2 padding + 1, 2 padding + 1, H, W)
-    x = windows[torch.arange(B, device=x.device), :, top, left]  # (B, C, H, W)
+    def draw(high):
+        return mine(torch.randint(high, (B * machine.world_size,), generator=generator))  # (B,)
+
+    flipped = draw(2).bool()
+    if kind == 'affine':
+        uniform = 2 * mine(torch.rand(B * machine.world_size, 2, 3, generator=generator)) - 1
+        # affine_grid measures in half image sides
+        reach = torch.tensor([[deform, deform, 2 * padding / W], [deform, deform, 2 * padding / H]], device=x.device)
+        warp = torch.eye(2, 3, device=x.device) + reach * uniform  # (B, 2, 3): [I + E, t]
+        x = F.grid_sample(x, F.affine_grid(warp, x.shape, align_corners=False), align_corners=False)
+    else:
+        top, left = draw(2 * padding + 1), draw(2 * padding + 1)
+        windows = F.pad(x, [padding] * 4).unfold(2, H, 1).unfold(3, W, 1)  # (B, C, 2 padding + 1, 2 padding + 1, H, W)
+        x = windows[torch.arange(B, device=x.device), :, top, left]  # (B, C, H, W)
     x = torch.where(flipped[:, None, None, None], x.flip(3), x)
     if cutout:
         row, column = draw(H), draw(W)

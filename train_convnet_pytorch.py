@@ -48,7 +48,10 @@ def parse_flags(argv=None):
         parser, learning_rate=1e-4, max_steps=5000, batch_size=32, eval_freq=500, out_dir='runs/convnet_pytorch'
     )
     add_torch_flags(
-        parser, optimizer='adam', precision='auto', augmentation='flip, crop and cut out the training images'
+        parser,
+        optimizer='adam',
+        precision='auto',
+        augmentation='flip, shift and cut out the images; affine turns and stretches too',
     )
     length.add_argument(
         '--epochs', type=number(int, 1, 10**9), help='passes over the training set, instead of --max_steps'
@@ -90,8 +93,8 @@ def train(flags):
     with run.progress() as progress:
         while run.step < run.max_steps:
             x, y = machine.next_batch(train_set, flags.batch_size)  # (B, 3, 32, 32), (B,)
-            if flags.augment:
-                x = augment(x, generator, machine, cutout=8)
+            if flags.augment != 'none':
+                x = augment(x, generator, machine, flags.augment, cutout=8)
 
             with machine.autocast():
                 logits = network(x)  # (B, 10)

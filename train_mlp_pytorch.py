@@ -36,7 +36,12 @@ def parse_flags(argv=None):
     length = add_common_flags(
         parser, learning_rate=2e-3, max_steps=1500, batch_size=200, eval_freq=100, out_dir='runs/mlp_pytorch'
     )
-    add_torch_flags(parser, optimizer='sgd', precision='fp32', augmentation='flip and crop the training images')
+    add_torch_flags(
+        parser,
+        optimizer='sgd',
+        precision='fp32',
+        augmentation='flip and shift the images; affine turns and stretches too',
+    )
     length.add_argument(
         '--epochs', type=number(int, 1, 10**9), help='passes over the training set, instead of --max_steps'
     )
@@ -94,8 +99,8 @@ def train(flags):
     with run.progress() as progress:
         while run.step < run.max_steps:
             x, y = machine.next_batch(train_set, flags.batch_size)  # (B, 3, 32, 32), (B,)
-            if flags.augment:
-                x = augment(x, generator, machine)
+            if flags.augment != 'none':
+                x = augment(x, generator, machine, flags.augment)
 
             with machine.autocast():
                 logits = network(x)  # (B, 10)

@@ -173,8 +173,9 @@ def write_json(path, value):
 
 
 def command(script, flags, defaults):
-    """The shortest command line that gives `script` these flags."""
-    words = ['python', Path(script).name]
+    """The shortest command line, from the root of the repo, that gives `script` these flags."""
+    script, root = Path(script).resolve(), Path(__file__).resolve().parent
+    words = ['python', (script.relative_to(root) if script.is_relative_to(root) else Path(script.name)).as_posix()]
     for name, value in vars(flags).items():
         if value != getattr(defaults, name) and name not in ('resume', 'overwrite'):
             text = ','.join(map(str, value)) if isinstance(value, list) else str(value)
@@ -223,7 +224,7 @@ def peak_memory_mb():
 NOT_COMPUTED_WITH = {'data_dir', 'data_url', 'out_dir', 'resume', 'overwrite', 'quiet', 'tensorboard'}
 
 # All that a run writes; --overwrite takes no other file away.
-OUTPUTS = ['summary.json', 'history.csv', 'checkpoint.*', 'tensorboard/events.*']
+OUTPUTS = ['summary.json', 'history.csv', 'confusion.csv', 'checkpoint.*', 'tensorboard/events.*']
 OUTPUTS += [f'{name}.{suffix}' for name in ('curves', 'confusion', 'mistakes', 'filters') for suffix in ('pdf', 'png')]
 
 
@@ -428,7 +429,7 @@ def plot_predictions(path, data_set, probabilities, names):
     """Draws the confusion matrix with the accuracy of each class, and the 40 most confident mistakes.
 
     Args:
-        path: folder for confusion.pdf/png and mistakes.pdf/png.
+        path: folder for confusion.pdf/png, its counts in confusion.csv, and mistakes.pdf/png.
         data_set: a DataSet with integer labels.
         probabilities: (N, C) of its images, in file order.
         names: of the C classes.
@@ -441,6 +442,8 @@ def plot_predictions(path, data_set, probabilities, names):
     counts = np.zeros((len(names), len(names)), int)
     np.add.at(counts, (labels, predictions), 1)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    lines = [['true class', *names], *([name, *row] for name, row in zip(names, counts, strict=True))]
+    write_atomically(path / 'confusion.csv', ''.join(','.join(map(str, line)) + '\n' for line in lines).encode())
 
     figure = Figure(figsize=(5.4, 5), layout='constrained')
     axes = figure.subplots()

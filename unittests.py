@@ -960,6 +960,43 @@ class TestReportConvNet(ReportTestCase):
             self.assertEqual(B * 2 * 9 * C * C_out * H**2, counter.get_total_flops())
 
 
+class TestReportSpeedrun(ReportTestCase):
+    """Section 4: the whitening layer and the orthogonalised step of the speedrun."""
+
+    coefficients = 3.4445, -4.7750, 2.0315
+
+    def test_eq_whitening(self):
+        patches = self.rng.normal(size=(500, 12)) * np.linspace(1, 3, 12) + self.rng.normal(size=(500, 1))
+        covariance = patches.T @ patches / len(patches)
+        eigenvalues, V = np.linalg.eigh(covariance)
+        F = np.diag(eigenvalues**-0.5) @ V.T
+        outputs = patches @ F.T
+        self.assert_equal_formulas(outputs.T @ outputs / len(outputs), np.eye(12))
+
+    def test_eq_newton_schulz(self):
+        a, b, c = self.coefficients
+        for m, n in ((3, 3), (4, 9)):
+            U, sigma, Vt = np.linalg.svd(self.rng.normal(size=(m, n)), full_matrices=False)
+            sigma = sigma / np.linalg.norm(sigma)
+            X = U @ np.diag(sigma) @ Vt
+            for _ in range(3):
+                X = a * X + b * (X @ X.T) @ X + c * (X @ X.T) @ (X @ X.T) @ X
+                sigma = a * sigma + b * sigma**3 + c * sigma**5
+                self.assert_equal_formulas(X, U @ np.diag(sigma) @ Vt)
+
+    def test_eq_newton_schulz_gram(self):
+        a, b, c = self.coefficients
+        X0 = self.rng.normal(size=(4, 9))
+        X0 = X = X0 / np.linalg.norm(X0)
+        A, Q = X @ X.T, np.eye(4)
+        for _ in range(3):
+            P = a * np.eye(4) + b * A + c * A @ A
+            A, Q = P @ A @ P, P @ Q
+            X = a * X + b * (X @ X.T) @ X + c * (X @ X.T) @ (X @ X.T) @ X
+            self.assert_equal_formulas(Q @ X0, X)
+            self.assert_equal_formulas(A, X @ X.T)
+
+
 class TestReportErrata(ReportTestCase):
     """Slips: the wrong formula fails the check that the right one passes.
 

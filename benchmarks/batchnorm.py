@@ -10,7 +10,8 @@ ratio is the median of the turns' ratios. Saved bytes are the distinct storages 
 import argparse
 import statistics
 import sys
-import time
+import timeit
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -25,13 +26,6 @@ VERSIONS = {'autograd': CustomBatchNormAutograd, 'manual': CustomBatchNormManual
 
 def step(module, x, dout):
     torch.autograd.grad(module(x), (x, *module.parameters()), dout)
-
-
-def seconds_per_step(module, x, dout, inner):
-    start = time.perf_counter()
-    for _ in range(inner):
-        step(module, x, dout)
-    return (time.perf_counter() - start) / inner
 
 
 def saved_bytes(module, x):
@@ -69,7 +63,7 @@ def main():
         times = {name: [] for name in modules}
         for turn in range(repeats + 1):
             for name, module in modules.items():
-                seconds = seconds_per_step(module, x, dout, inner)
+                seconds = timeit.timeit(partial(step, module, x, dout), number=inner) / inner
                 if turn > 0:  # the first turn warms up
                     times[name].append(seconds)
         for name, module in modules.items():

@@ -13,7 +13,7 @@ as `ours` could gain over a `plain` that reached its own ceiling.
 import argparse
 import statistics
 import sys
-import time
+import timeit
 from pathlib import Path
 
 import torch
@@ -79,13 +79,6 @@ def training_flops(machine, batch_size):
     return counter.get_total_flops()
 
 
-def seconds(step, n):
-    started = time.perf_counter()
-    for _ in range(n):
-        step()
-    return (time.perf_counter() - started) / n
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--repeats', type=int, default=5, help='blocks of steps for each contender')
@@ -107,7 +100,7 @@ def main():
     times = {name: [] for name in contenders}
     for repeat in range(repeats + 1):
         for name, (step, n) in contenders.items():
-            taken = seconds(step, n)
+            taken = timeit.timeit(step, number=n) / n
             if repeat:  # the first warms up
                 times[name].append(taken)
 

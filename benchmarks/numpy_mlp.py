@@ -12,7 +12,7 @@ ceiling is the rate of a 2048 x 2048 float32 matrix product in NumPy.
 import argparse
 import statistics
 import sys
-import time
+import timeit
 import warnings
 from itertools import pairwise
 from pathlib import Path
@@ -79,13 +79,6 @@ def flops(n_hidden, batch_size):
     return 2 * batch_size * sum(products)
 
 
-def seconds(step, n):
-    started = time.perf_counter()
-    for _ in range(n):
-        step()
-    return (time.perf_counter() - started) / n
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--repeats', type=int, default=30, help='blocks of steps for each contender')
@@ -108,7 +101,8 @@ def main():
         times = {name: [] for name in contenders}
         for repeat in range(repeats + 2):
             for name, (step, _) in contenders.items():
-                taken = seconds(step, steps if name != 'matrix product' else 2)
+                n = steps if name != 'matrix product' else 2
+                taken = timeit.timeit(step, number=n) / n
                 if repeat >= 2:  # the first two warm up
                     times[name].append(taken)
         rates = {name: [work / t / 1e9 for t in times[name]] for name, (_, work) in contenders.items()}

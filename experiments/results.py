@@ -1,26 +1,33 @@
-"""Turn results/ into the tables of the README and its picture: python experiments/results.py
+"""Turn results/ into RESULTS.md, the tables of the README and their pictures: python experiments/results.py
 
-results/NAME/seedS/ holds config.json, history.csv and summary.json of a run. A row of the table is a NAME: mean and
-standard deviation over its seeds of the test accuracy at the last step, and the shortest wall time: the one that other
-work on the machine disturbed least.
-results/benchmarks/ holds what the benchmarks printed.
+results/NAME/seedS/ holds config.json, history.csv and summary.json of a run. A row of a table is a NAME: mean and
+standard deviation over its seeds of the accuracy at the last step, and the shortest wall time: the one that other work
+on the machine disturbed least. rows.py says which names there are. results/benchmarks/ holds what benchmarks printed.
 """
 
+import argparse
 import csv
+import functools
 import json
 import shlex
 import statistics
+import sys
 from pathlib import Path
 
+from rows import LADDER, NETWORKS
 from table import table
 
 ROOT = Path(__file__).resolve().parent.parent
-TITLES = {
-    'mlp_numpy': 'MLP in NumPy (1.2)',
-    'mlp_pytorch': 'MLP in PyTorch (2)',
-    'convnet_pytorch': 'ConvNet (4)',
-}
-HEADER = ['network', 'test accuracy %', 'seeds', 'steps', 'seconds, fastest seed', 'hardware', 'command']
+HEADER = [
+    'network',
+    'test accuracy %',
+    'over views %',
+    'seeds',
+    'PFLOP',
+    'seconds, fastest seed',
+    'hardware',
+    'command',
+]
 BENCHMARKS = ['numpy_mlp', 'batchnorm', 'convnet', 'scaling']
 
 
@@ -51,22 +58,85 @@ def shared_command(configs):
     return shlex.join(words)
 
 
+@functools.cache
+def flops_per_image(hidden):
+    """FLOPs of a forward pass, and of forward and backward: of an MLP with these hidden units, or of the ConvNet."""
+    sys.path.insert(0, str(ROOT))
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from convnet_pytorch import ConvNet
+    from mlp_pytorch import MLP
+
+    with torch.device('meta'):
+        model = ConvNet(3, 10) if hidden is None else MLP(3 * 32 * 32, hidden, 10, init='pytorch')
+        x = torch.empty(2, 3, 32, 32)
+    found = []
+    for backward in (False, True):
+        with FlopCounterMode(display=False) as counter:
+            out = model(x).sum()
+            if backward:
+                out.backward()
+        found.append(counter.get_total_flops() / len(x))
+    return found
+
+
+def pflop(config, summary, history):
+    """10^15 floating point operations of all steps and evaluations of a run, in matrix products and convolutions."""
+    if 'pflop' in summary:
+        return summary['pflop']
+    flags = config['flags']
+    forward, both = flops_per_image(tuple(flags['dnn_hidden_units']) if 'dnn_hidden_units' in flags else None)
+    evaluated = len(history) * (10_000 + flags['validation_size'])
+    return (summary['step'] * flags['batch_size'] * both + evaluated * forward) / 1e15
+
+
+def percent(summaries, key):
+    """Mean and standard deviation in percent, or '' where the runs do not have the figure."""
+    if key not in summaries[0]:
+        return ''
+    return mean_and_deviation([100 * s[key] for s in summaries], 2)
+
+
+def hardware(config):
+    found = config['hardware']
+    return (found.get('gpus') or [f'{found["cpu"]}, {found["cores"]} cores'])[0]
+
+
 def row(name):
     configs, summaries, _ = zip(*runs(name), strict=True)
-    hardware = configs[0]['hardware']
     return [
-        TITLES[name],
-        mean_and_deviation([100 * s['test_accuracy'] for s in summaries], 2),
+        NETWORKS[name].title,
+        percent(summaries, 'test_accuracy'),
+        percent(summaries, 'test_accuracy_tta'),
         f'{len(summaries)}',
-        f'{summaries[0]["step"]}',
-        f'{min(s["seconds"] for s in summaries):.1f}',
-        (hardware.get('gpus') or [f'{hardware["cpu"]}, {hardware["cores"]} cores'])[0],
+        f'{statistics.mean(pflop(*run) for run in runs(name)):.2g}',
+        f'{min(s["seconds"] for s in summaries):.3g}',
+        hardware(configs[0]),
         f'`{shared_command(configs)}`',
     ]
 
 
 def names():
-    return [name for name in TITLES if (ROOT / 'results' / name).is_dir()]
+    """The networks that results/ holds."""
+    return [name for name in NETWORKS if runs(name)]
+
+
+def ladder():
+    """The rows of the ladder that results/ holds: accuracy on the validation split, and the gain over the default."""
+    header = ['modification', 'validation accuracy %', 'gain', 'seeds', 'why', 'what came of it', 'flags']
+    rows, base = [], None
+    for name, about in LADDER.items():
+        if runs(name):
+            configs, summaries, _ = zip(*runs(name), strict=True)
+            mean = 100 * statistics.mean(s['validation_accuracy'] for s in summaries)
+            base = mean if base is None else base
+            accuracy = percent(summaries, 'validation_accuracy')
+            flags = shared_command(configs).partition(' --')[2]
+            rows.append(
+                [about.title, accuracy, f'{mean - base:+.1f}', f'{len(configs)}', about.why, about.kept, f'`--{flags}`']
+            )
+    return table([header, *rows]) if rows else ''
 
 
 def filled(text, block, content):
@@ -98,11 +168,73 @@ def readme(text):
     return filled(filled(text, 'benchmarks', outputs), 'precisions', precisions())
 
 
+RESULTS = """# Results
+
+Written by `python experiments/results.py` from [results/](results), which holds the configuration, history and summary
+of every run; `python experiments/ladder.py` does the runs. Each figure is that of the last step, mean and standard
+deviation over the seeds; what was chosen was chosen on 5,000 of the training images, kept apart, and then trained on
+all 50,000. PFLOP are 10^15 floating point operations of a whole run, evaluations included, in matrix products and
+convolutions. Seconds are the shortest of the seeds, evaluations and plots included. The accuracy over views is that of
+logits averaged over six views of each test image in the speedrun, over the image and its mirror image elsewhere; it
+stands beside the plain one, never in its place.
+
+## The networks
+
+{networks}
+
+![Test accuracy against the operations of the whole training](docs/flops.png)
+
+{ceiling}
+## The ladder of modifications (question 2)
+
+One modification of the default MLP at a time, then one on top of another. The accuracy is that on the 5,000 images kept
+apart.
+
+{ladder}
+"""
+
+
+def ceiling():
+    """A sentence: how close the speedrun comes to the machine's own matrix products."""
+    summaries = [summary for _, summary, _ in runs('speedrun') if 'matrix_product_gflops' in summary]
+    if not summaries:
+        return ''
+    rates = [1e6 * s['pflop'] / s['seconds'] for s in summaries]
+    shares = [100 * rate / s['matrix_product_gflops'] for rate, s in zip(rates, summaries, strict=True)]
+    return (
+        f'The speedrun, from reading the data to the last figure, computes at {mean_and_deviation(rates, 0)} GFLOP/s, '
+        f'{mean_and_deviation(shares, 0)} % of the rate of a 2048 x 2048 matrix product on the same machine, measured '
+        f'before and after each run ({len(summaries)} seeds).\n'
+    )
+
+
+def results_page():
+    """The text of RESULTS.md."""
+    networks = table([HEADER, *map(row, names())])
+    return RESULTS.format(networks=networks, ceiling=ceiling(), ladder=ladder())
+
+
+def plot_flops(path):
+    """Draws the test accuracy of each network against the operations of its training, one point a seed."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 3.4), layout='constrained')
+    axes = figure.subplots()
+    for name, marker in zip(names(), 'osDv^P*X', strict=False):
+        points = [(pflop(*run), 100 * run[1]['test_accuracy']) for run in runs(name)]
+        axes.semilogx(*zip(*points, strict=True), marker, ms=5, alpha=0.7, label=NETWORKS[name].title)
+    axes.set(xlabel='PFLOP of the whole run', ylabel='test accuracy [%]')
+    axes.grid(alpha=0.3)
+    axes.spines[['top', 'right']].set_visible(False)
+    axes.legend(frameon=False, loc='lower right')
+    figure.savefig(path, dpi=120)
+
+
 def plot(path):
     """Draws the test accuracy of each network against the step, a thin line a seed."""
     from matplotlib.figure import Figure
 
-    shown = names()
+    shown = [name for name in ('mlp_numpy', 'mlp_pytorch', 'convnet_pytorch') if runs(name)]
     figure = Figure(figsize=(8, 2.8), layout='constrained')
     for axes, name, color in zip(
         figure.subplots(1, len(shown), sharey=True), shown, ('tab:orange', 'tab:green', 'tab:blue'), strict=True
@@ -111,7 +243,7 @@ def plot(path):
             steps = [r['step'] for r in history]
             axes.plot(steps, [r['test_accuracy'] for r in history], color=color, lw=1)
             axes.plot(steps, [r['train_accuracy'] for r in history], color='0.6', lw=1, zorder=0)
-        axes.set(title=TITLES[name], xlabel='step', ylim=(0, 1))
+        axes.set(title=NETWORKS[name].title, xlabel='step', ylim=(0, 1))
         axes.grid(alpha=0.3)
         axes.spines[['top', 'right']].set_visible(False)
         axes.plot([], color=color, label='test')
@@ -122,9 +254,12 @@ def plot(path):
 
 
 def main():
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     path = ROOT / 'README.md'
     path.write_text(readme(path.read_text(encoding='utf-8')), encoding='utf-8')
+    (ROOT / 'RESULTS.md').write_text(results_page(), encoding='utf-8')
     plot(ROOT / 'docs' / 'results.png')
+    plot_flops(ROOT / 'docs' / 'flops.png')
 
 
 if __name__ == '__main__':

@@ -21,6 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 REPORT = Path(__file__).resolve().parent
 sys.path[:0] = [str(REPORT.parent / folder) for folder in ('', 'experiments', 'benchmarks')]
 
+import speedrun  # noqa: E402
 from batchnorm import VERSIONS, saved_bytes  # noqa: E402
 
 import results  # noqa: E402
@@ -309,6 +310,64 @@ def memory_table(n, c):
     return tabular('lrr', ['version', 'saved [kB]', 'in arrays of the size of the input'], rows)
 
 
+def benchmark(name):
+    """The lines that a benchmark printed."""
+    path = results.ROOT / 'results' / 'benchmarks' / f'{name}.txt'
+    if not path.exists():
+        raise MissingResult(
+            f'results/benchmarks/{name}.txt is missing: run benchmarks/{name}.py and put its output there'
+        )
+    return path.read_text(encoding='utf-8').splitlines()
+
+
+def times_table():
+    """The times of benchmarks/batchnorm.py, a row for each shape, and their ratios."""
+    times = {}
+    for line in benchmark('batchnorm'):
+        if match := re.match(r'\| (\d+) x (\d+) \| (\w+) \| ([\d.]+)', line):
+            times.setdefault((match[1], match[2]), {})[match[3]] = float(match[4])
+    rows = []
+    for (n, c), t in times.items():
+        ratios = t['autograd'] / t['manual'], t['manual'] / t['native']
+        milliseconds = (f'{t[version]:.2f}' for version in VERSIONS)
+        rows.append([rf'${n}\times{c}$', *milliseconds, *(f'{ratio:.1f}' for ratio in ratios)])
+    header = ['', 'autograd [ms]', 'manual [ms]', "PyTorch's [ms]", 'autograd / manual', "manual / PyTorch's"]
+    return tabular('lrrrrr', header, rows)
+
+
+def matrix_product_shares():
+    """For each size of benchmarks/numpy_mlp.py, {contender: (share of the ceiling in %, time / ours)}."""
+    sizes = []
+    for line in benchmark('numpy_mlp'):
+        if line.startswith('hidden'):
+            sizes.append({})
+        elif match := re.match(r'(\S.*?) {2,}[\d.]+ +\d+ +(\d+)% *([\d.]*)$', line):
+            sizes[-1][match[1]] = match[2], match[3]
+    return sizes
+
+
+def speedrun_numbers():
+    configs, summaries, _ = zip(*runs('speedrun'), strict=True)
+    measured = [s for s in summaries if 'matrix_product_gflops' in s]
+    shares = [s['pflop'] * 1e6 / s['seconds'] / s['matrix_product_gflops'] for s in measured]
+    (small, epochs), *_ = speedrun.PHASES
+    return {
+        'speedChannels': str(max(p.shape[0] for p in speedrun.SpeedNet(10).parameters())),
+        'speedPatch': str(speedrun.SpeedNet(10).whiten.weight[0].numel()),
+        'speedBatch': str(configs[0]['flags']['batch_size']),
+        'speedSmallSide': str(small),
+        'speedSmallEpochs': f'{epochs:.0f}',
+        'speedHard': f'{100 * speedrun.HARD_SHARE:.0f}',
+        'speedViews': spread([100 * s['test_accuracy_tta'] for s in summaries], 2),
+        'speedPlain': spread([100 * s['test_accuracy'] for s in summaries], 2),
+        'speedSeeds': str(len(summaries)),
+        'speedPflop': f'{statistics.mean(s["pflop"] for s in summaries):.2f}',
+        'speedSeconds': f'{min(s["seconds"] for s in summaries):.0f}',
+        'convSeconds': f'{min(s["seconds"] for _, s, _ in runs("convnet_pytorch")):.0f}',
+        'speedShare': f'{100 * statistics.mean(shares):.0f}',
+    }
+
+
 def numbers(cost, layers):
     """The numbers in the text: {macro: TeX}."""
     found = {}
@@ -337,6 +396,14 @@ def numbers(cost, layers):
         'achievedGflops': f'{rate * step["product"] / flags["batch_size"] / 1e9:.0f}',
     }
 
+    default, larger = matrix_product_shares()
+    found |= {
+        'stepCeiling': default['this repo, NumPy'][0],
+        'wideCeiling': larger['this repo, NumPy'][0],
+        'torchTimes': default['PyTorch eager'][1],
+        'sklearnTimes': default['scikit-learn'][1],
+    }
+
     steps, gap = twin_gap()
     found |= {'twinStep': str(steps[0]), 'twinFirst': scientific(gap[:, 0].max())}
     found |= {'twinLast': scientific(gap[:, -1].max())}
@@ -353,6 +420,7 @@ def numbers(cost, layers):
         'wideFlops': f'{100 * sum(row[3] for row in wide) / sum(row[3] for row in layers):.0f}',
     }
 
+    found |= speedrun_numbers()
     found |= {
         'equations': str(len(checks('test_eq_'))),
         'slips': str(len(checks('test_err_'))),
@@ -381,6 +449,7 @@ def build(folder):
         'runs': runs_table(),
         'cost': cost_table(cost),
         'memory': memory_table(flags['batch_size'], flags['dnn_hidden_units'][0]),
+        'times': times_table(),
         'convnet': convnet_table(layers),
         'numbers': ''.join(rf'\newcommand{{\{name}}}{{{tex}}}' + '\n' for name, tex in numbers(cost, layers).items()),
     }

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from cifar10_utils import make_data_sets
+from cifar10_utils import CLASS_NAMES, DataSet, make_data_sets
 from convnet_pytorch import ConvNet
 from torch_utils import Machine, augment
 from train_convnet_pytorch import parse_flags
@@ -114,6 +114,24 @@ def test_cutout_blanks_a_square():
     assert len(torch.unique(blank[:, 0].reshape(300, -1), dim=0)) > 200  # another place for each image
 
 
+def test_affine_augmentation_moves_a_plane_to_a_plane():
+    """Bilinear sampling of x(i, j) = i is exact: its slopes over the rows and columns are those of I + E."""
+    x = (torch.arange(32.0) + 100).reshape(1, 1, 32, 1).expand(400, 3, 32, 32).contiguous()
+    original = x.clone()
+    out = augmented(x, kind='affine')
+    assert torch.equal(x, original)
+    assert torch.equal(out[:, 0], out[:, 2])  # channels move together
+    centre = out[:, 0, 14:18, 14:18]  # too far from the border for what is outside
+    down, right = centre.diff(dim=1).mean((1, 2)), centre.diff(dim=2).mean((1, 2))
+    shift = centre.mean((1, 2)) - 115.5
+    for values, low, high in [(down, 0.8, 1.2), (right, -0.2, 0.2), (shift, -4, 4)]:
+        assert low - 1e-4 < values.min() and values.max() < high + 1e-4  # 100 has float32 steps of 1e-5
+        assert values.max() - values.min() > 0.95 * (high - low)  # 400 draws
+    assert abs(np.corrcoef(down, shift)[0, 1]) < 0.25  # 5 / sqrt(400): drawn apart
+    flipped = augmented(x.transpose(2, 3), kind='affine')[:, 0, 14:18, 14:18].diff(dim=2).mean((1, 2)) < 0
+    assert 150 < flipped.sum() < 250
+
+
 def test_processes_augment_as_one():
     x = torch.randn(12, 3, 32, 32)
     whole = augmented(x, cutout=8)
@@ -129,7 +147,21 @@ def test_pictures(tmp_path):
     probabilities[[0, 10, 11]] = np.eye(10)[5]  # two of six mistaken in class 0, one in class 1
     accuracies = plot_predictions(tmp_path, data_set, probabilities, [f'class {i}' for i in range(10)])
     assert accuracies == {f'class {i}': {0: 4 / 6, 1: 5 / 6}.get(i, 1.0) for i in range(10)}
+    counts = np.loadtxt(tmp_path / 'confusion.csv', delimiter=',', skiprows=1, usecols=range(1, 11))
+    assert counts[0, 5] == 2 and counts[1, 5] == 1 and np.trace(counts) == 57 and counts.sum() == 60
     plot_filters(tmp_path, rng.normal(size=(64, 3, 3, 3)))
     for name in ('confusion', 'mistakes', 'filters'):
         assert (tmp_path / f'{name}.png').read_bytes().startswith(b'\x89PNG')
         assert (tmp_path / f'{name}.pdf').read_bytes().startswith(b'%PDF')
+
+
+def test_the_mistakes_shown_are_the_most_confident(tmp_path, monkeypatch):
+    images, labels = np.zeros((60, 3, 32, 32), np.uint8), np.arange(60) % 10
+    data_set = make_data_sets(images, labels, images, labels, one_hot=False)['test']
+    probabilities = np.eye(10)[labels]
+    for row, wrong in [(20, 0.6), (3, 0.9), (41, 0.7)]:
+        probabilities[row] = (1 - wrong) * np.eye(10)[labels[row]] + wrong * np.eye(10)[(labels[row] + 1) % 10]
+    shown, pixels = [], DataSet.pixels
+    monkeypatch.setattr(DataSet, 'pixels', lambda self, rows: shown.extend(rows) or pixels(self, rows))
+    plot_predictions(tmp_path, data_set, probabilities, CLASS_NAMES)
+    assert shown[:3] == [3, 41, 20]

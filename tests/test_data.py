@@ -547,3 +547,8 @@ def test_state_of_another_set_is_refused(change):
     with pytest.raises(ValueError, match=r'expected .* got'):
         data.load_state_dict(data.state_dict() | change)
     assert rows(data.next_batch(5)) == [0, 1, 2, 3, 4]
+
+
+def test_pixels_are_the_pictures_as_they_were(raw):
+    test = cifar10_utils.make_data_sets(*raw)['test']
+    np.testing.assert_array_equal(test.pixels([3, 1]), raw[2][[3, 1]].transpose(0, 2, 3, 1))

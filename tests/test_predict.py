@@ -9,11 +9,12 @@ from batches import write_folder
 from PIL import Image
 
 import predict
+import shapes10
 import train_convnet_pytorch
 import train_mlp_pytorch
 from cifar10_utils import CLASS_NAMES, load_cifar10
 from torch_utils import Machine, predict_logits
-from train_utils import RunError, load_data
+from train_utils import RunError, class_names, load_data
 
 
 @pytest.fixture(scope='module')
@@ -23,7 +24,8 @@ def runs(tmp_path_factory):
     write_folder(folder / 'data')
     common = ['--data_dir', str(folder / 'data'), '--max_steps', '2', '--batch_size', '10', '--precision', 'fp32']
     found = {}
-    for script, more in [(train_convnet_pytorch, []), (train_mlp_pytorch, ['--ema', '0.5', '--standardize'])]:
+    mlp = ['--ema', '0.5', '--standardize', '--init', 'xavier']
+    for script, more in [(train_convnet_pytorch, []), (train_mlp_pytorch, mlp)]:
         out_dir = folder / script.__name__
         flags = script.parse_flags([*common, '--quiet', '--out_dir', str(out_dir), *more])
         script.train(flags)
@@ -136,3 +138,17 @@ def test_a_missing_or_foreign_checkpoint_is_one_line(content, tmp_path):
     with pytest.raises(RunError, match=r'checkpoint\.pt is (missing|damaged)') as error:
         predict.load_network(tmp_path)
     assert '\n' not in str(error.value)
+
+
+def test_a_picture_taken_sideways_is_turned(tmp_path):
+    pixels = np.zeros((32, 32, 3), np.uint8)
+    pixels[:16] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # orientation: the first row is the right side
+    Image.fromarray(pixels).save(tmp_path / 'sideways.png', exif=exif)
+    got = predict.read_picture(tmp_path / 'sideways.png')
+    assert np.all(got[:, :, :16] == 0) and np.all(got[:, :, 16:] == 255)
+
+
+def test_the_names_are_those_of_the_data_set():
+    assert class_names(train_mlp_pytorch.parse_flags(['--dataset', 'shapes10'])) == shapes10.CLASS_NAMES

@@ -23,12 +23,17 @@ def test_the_table_is_what_results_hold():
     assert results.readme(README) == README, 'run python experiments/results.py'
 
 
+def test_the_results_page_is_what_results_hold():
+    page = (ROOT / 'RESULTS.md').read_text(encoding='utf-8')
+    assert results.results_page() == page, 'run python experiments/results.py'
+
+
 def test_a_row_is_the_mean_of_the_last_step_over_the_seeds():
     summaries = [json.loads(path.read_text()) for path in (ROOT / 'results' / 'mlp_numpy').glob('*/summary.json')]
     accuracies = [100 * summary['test_accuracy'] for summary in summaries]
     expected = f'{statistics.mean(accuracies):.2f} ± {statistics.stdev(accuracies):.2f}'
     assert results.row('mlp_numpy')[1] == expected
-    assert results.row('mlp_numpy')[2] == str(len(accuracies))
+    assert results.row('mlp_numpy')[3] == str(len(accuracies))
 
 
 @pytest.mark.parametrize('name', results.names())
@@ -46,8 +51,29 @@ def test_seeds_of_a_row_differ_in_nothing_else(name):
 @pytest.mark.parametrize('name', results.names())
 def test_the_summary_is_the_last_row_of_the_history(name):
     for config, summary, history in results.runs(name):
-        assert summary['step'] == history[-1]['step'] == config['flags']['max_steps']
+        assert summary['step'] == history[-1]['step']
+        if not config['flags'].get('epochs'):
+            assert summary['step'] == config['flags']['max_steps']
         assert summary['test_accuracy'] == history[-1]['test_accuracy']
+
+
+def test_the_header_of_the_speedrun_states_what_was_measured():
+    _, summaries, _ = zip(*results.runs('speedrun'), strict=True)
+    text = ' '.join((ROOT / 'experiments' / 'speedrun.py').read_text(encoding='utf-8').split('"""')[1].split())
+    assert f'{results.percent(summaries, "test_accuracy_tta")} % over six views' in text
+    assert f'{results.percent(summaries, "test_accuracy")} % without' in text
+    assert f'{len(summaries)} seeds' in text
+    assert f'{statistics.mean(s["pflop"] for s in summaries):.3f} PFLOP' in text
+    assert f'{min(s["seconds"] for s in summaries):.0f} s' in text
+
+
+def test_operations_are_counted_as_on_paper():
+    """A linear layer of n weights takes 2 n FLOPs forward, and 2 n more for each gradient; the input needs none."""
+    config, summary, history = results.runs('mlp_numpy')[0]
+    first, second = 3072 * 100, 100 * 10
+    steps = 1500 * 200 * (4 * first + 6 * second)
+    evaluations = len(history) * 10_000 * 2 * (first + second)
+    assert results.pflop(config, summary, history) == pytest.approx((steps + evaluations) / 1e15, rel=1e-12)
 
 
 def test_the_numpy_run_stays_within_400_mb():

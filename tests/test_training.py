@@ -66,7 +66,8 @@ def test_evaluates_every_eval_freq_steps_and_at_the_last(quick, data_dir, tmp_pa
 
 @pytest.mark.parametrize('script', SCRIPTS)
 def test_figures_are_those_of_the_whole_test_set(quick, easy_data_dir, tmp_path, script):
-    row = short_run(script, easy_data_dir, tmp_path, '--max_steps', 20, '--learning_rate', 1e-3)[-1]
+    more = ['--label_smoothing', '0.1'] if script == 'train_mlp_pytorch' else []  # in training alone
+    row = short_run(script, easy_data_dir, tmp_path, '--max_steps', 20, '--learning_rate', 1e-3, *more)[-1]
     X_train, _, X_test, labels = cifar10_utils.load_cifar10(easy_data_dir)
     x = (X_test - X_train.mean(0, dtype=np.float64)).astype(np.float32)
     state = read_checkpoint(tmp_path / CHECKPOINTS[script])
@@ -356,12 +357,12 @@ def test_together_the_processes_see_each_example_once_an_epoch():
         assert sorted(seen) == list(range(60))
 
 
-@pytest.mark.parametrize('cutout', [0, 8])
-def test_the_processes_augment_the_batch_of_a_single_one(cutout):
+@pytest.mark.parametrize('options', [{}, {'cutout': 8}, {'kind': 'affine'}])
+def test_the_processes_augment_the_batch_of_a_single_one(options):
     x = torch.randn(12, 3, 32, 32)
 
     def augmented(rows, machine):
-        return torch_utils.augment(rows, torch.Generator().manual_seed(5), machine, cutout=cutout)
+        return torch_utils.augment(rows, torch.Generator().manual_seed(5), machine, **options)
 
     whole = augmented(x, ranks(1)[0])
     for n in (2, 3):
@@ -406,3 +407,61 @@ def test_two_processes_train_as_one(quick, easy_data_dir, tmp_path, augment):
     for part in ('model', 'ema')[: 2 if augment else 1]:
         for name, value in expected[part].items():
             assert (two[part][name] - value).float().norm() <= 1e-5 * value.float().norm(), name
+
+
+def test_the_moving_average_is_that_of_the_weights_after_each_step(quick, data_dir, tmp_path):
+    states = []
+    for steps in (1, 2, 3):
+        short_run('train_mlp_pytorch', data_dir, tmp_path / str(steps), '--max_steps', steps, '--ema', '0.75')
+        states.append(read_checkpoint(tmp_path / str(steps) / 'checkpoint.pt'))
+    for name, first in states[0]['model'].items():
+        second, third = (state['model'][name] for state in states[1:])
+        expected = 0.75 * (0.75 * first + 0.25 * second) + 0.25 * third
+        # float32: weights of 1e-4 and biases of 1e-3 are rounded by 1e-10 at most; a step moves the latter by 1e-4.
+        torch.testing.assert_close(states[2]['ema'][f'module.{name}'], expected, rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize('name', ['sgd', 'adam', 'adamw'])
+def test_the_optimizer_has_the_rate_and_the_decay_of_the_flags(name):
+    for decay in (0, 0.25):
+        flags = parse('train_mlp_pytorch', '--optimizer', name, '--learning_rate', 0.5, '--weight_decay', decay)
+        (group,) = torch_utils.make_optimizer(flags, nn.Linear(2, 2)).param_groups
+        assert (group['lr'], group['weight_decay']) == (0.5, decay)
+
+
+@pytest.mark.parametrize('script', SCRIPTS[1:])
+@pytest.mark.parametrize('length', ['--max_steps 5', '--epochs 1'])
+def test_a_cosine_ends_at_zero_with_the_last_step(quick, data_dir, tmp_path, script, length):
+    short_run(script, data_dir, tmp_path, '--lr_schedule', 'cosine', *length.split())
+    (group,) = read_checkpoint(tmp_path / 'checkpoint.pt')['optimizer']['param_groups']
+    assert group['lr'] == pytest.approx(0, abs=1e-12)
+
+
+def test_the_rate_leaves_the_evaluations_out(quick, monkeypatch, data_dir, tmp_path):
+    """By a clock on which a step takes a second and an evaluation a hundred."""
+    now = [1.0]
+
+    def slow(function, seconds):
+        def slowed(*args):
+            now[0] += seconds
+            return function(*args)
+
+        return slowed
+
+    monkeypatch.setattr('train_utils.time.perf_counter', lambda: now[0])
+    monkeypatch.setattr(Run, 'count_step', slow(Run.count_step, 1))
+    monkeypatch.setattr(train_mlp_numpy, 'evaluate', slow(train_mlp_numpy.evaluate, 100))
+    short_run('train_mlp_numpy', data_dir, tmp_path)  # batches of 50
+    assert json.loads((tmp_path / 'summary.json').read_text())['images_per_second'] == 50
+
+
+def test_each_process_drops_other_units(monkeypatch):
+    monkeypatch.setattr(nn.parallel, 'DistributedDataParallel', lambda model: model)
+    drawn = []
+    for rank in range(2):
+        one = machine()
+        one.rank, one.world_size = rank, 2
+        torch.manual_seed(42)
+        one.parallel(nn.Linear(1, 1))
+        drawn.append(torch.rand(3))
+    assert not torch.equal(*drawn)

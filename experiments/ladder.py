@@ -1,0 +1,150 @@
+"""Question 2, as far as it goes: the ladder of modifications and the best trainings, each a script and its flags.
+
+    python experiments/ladder.py                              # do every run that results/ does not hold yet
+    python experiments/ladder.py ladder/adam speedrun         # only these rows
+    python experiments/ladder.py --list                       # show the rows and what is missing
+    python experiments/ladder.py --storage postgresql://...   # on several machines: each call is a worker
+
+Optuna keeps the queue, because its storage does what a home-made one would have to: it hands each run to one worker,
+notices a worker that died, and gives its run to another. SQLite serves the workers of one machine, PostgreSQL those of
+many, the first of which should be started a moment before the others; what a run leaves travels through the storage,
+so the machines need no shared folder. A run that was cut off is resumed where its folder is found. With several
+workers on one machine, say how many threads each may take (OMP_NUM_THREADS=1).
+"""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import optuna
+from filelock import FileLock
+from rows import ROWS
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+from train_utils import ArgumentParser, write_atomically  # noqa: E402
+
+RESULTS, RUNS = ROOT / 'results', ROOT / 'runs'
+HEARTBEAT = 30  # twice as long without one, and a worker counts as dead
+FILES = ['config.json', 'history.csv', 'confusion.csv', 'summary.json']  # the third of ConvNets alone
+
+
+def runs(name):
+    """Names of the runs of a row: 'NAME/seed42' and so on."""
+    return [f'{name}/seed{42 + i}' for i in range(ROWS[name].seeds)]
+
+
+def is_held(run):
+    return (RESULTS / run / 'summary.json').exists()
+
+
+def keep(run, texts):
+    """Writes the files of a run to results/, the summary last."""
+    folder = RESULTS / run
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        if name in texts:
+            write_atomically(folder / name, texts[name].encode())
+
+
+def train(run):
+    """Does a run, or the rest of it; its text files as {name: text}."""
+    name, seed = run.split('/seed')
+    folder = RUNS / run
+    row = ROWS[name]
+    words = [
+        sys.executable,
+        row.script,
+        *shlex.split(row.flags),
+        '--seed',
+        seed,
+        '--out_dir',
+        os.path.relpath(folder, ROOT),
+    ]
+    if (folder / 'config.json').exists():
+        words.append('--resume' if list(folder.glob('checkpoint.*')) else '--overwrite')
+    print(f'{run}: {row.script} {row.flags}', flush=True)
+    subprocess.run(words, cwd=ROOT, check=True)
+    return {name: (folder / name).read_text() for name in FILES if (folder / name).exists()}
+
+
+def do(trial):
+    """What a worker does with one trial: trains its run, and leaves the files in the storage."""
+    run = trial.user_attrs.get('run')
+    if run is None:  # the queue is empty
+        trial.study.stop()
+        raise optuna.TrialPruned
+    for name, text in train(run).items():
+        trial.set_user_attr(name, text)
+    summary = json.loads(trial.user_attrs['summary.json'])
+    return summary.get('validation_accuracy', summary['test_accuracy'])
+
+
+def collect(study):
+    """Copies what any worker has finished from the storage to results/."""
+    for trial in study.get_trials(states=[optuna.trial.TrialState.COMPLETE]):
+        if not is_held(trial.user_attrs['run']):
+            keep(trial.user_attrs['run'], trial.user_attrs)
+
+
+def queue(study, wanted):
+    """Enqueues the wanted runs that nobody has done or is doing."""
+    states = optuna.trial.TrialState
+    taken = study.get_trials(states=[states.WAITING, states.RUNNING, states.COMPLETE])
+    taken = {trial.user_attrs.get('run') for trial in taken}
+    for run in wanted:
+        if run not in taken and not is_held(run):
+            study.enqueue_trial({}, user_attrs={'run': run})
+
+
+def open_study(storage):
+    """The study behind a URL, made if it is not there. Its workers show every HEARTBEAT seconds that they live."""
+    warnings.simplefilter('ignore', optuna.exceptions.ExperimentalWarning)
+    retry = optuna.storages.RetryHeartbeatStaleTrialCallback()
+    storage = optuna.storages.RDBStorage(storage, heartbeat_interval=HEARTBEAT, heartbeat_stale_trial_callback=retry)
+    return optuna.create_study(study_name='ladder', storage=storage, load_if_exists=True, direction='maximize')
+
+
+def work(storage, wanted):
+    """Does the wanted runs, side by side with every other worker on the same storage."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    RUNS.mkdir(parents=True, exist_ok=True)
+    with FileLock(RUNS / 'ladder.lock'):  # one worker at a time makes the tables and fills the queue
+        study = open_study(storage)
+        collect(study)
+        optuna.storages.fail_stale_trials(study)  # the runs of workers that died are queued again
+        queue(study, wanted)
+    study.optimize(do, catch=[subprocess.CalledProcessError])
+    collect(study)
+
+
+def main():
+    parser = ArgumentParser(prog='ladder.py', description=__doc__.splitlines()[0])
+    parser.add_argument('rows', nargs='*', metavar='ROW', help=f'of {", ".join(ROWS)}; all if none is named')
+    parser.add_argument(
+        '--storage', default='sqlite:///runs/ladder.db', help="where Optuna keeps the queue: SQLAlchemy's URL"
+    )
+    parser.add_argument('--list', action='store_true', help='show the rows with the runs that are missing')
+    flags = parser.parse_args()
+    for name in flags.rows:
+        if name not in ROWS:
+            parser.error(f'there is no row {name!r}; the rows are {", ".join(ROWS)}')
+    wanted = [run for name in flags.rows or ROWS for run in runs(name)]
+    missing = [run for run in wanted if not is_held(run)]
+    if flags.list:
+        for name in flags.rows or ROWS:
+            held = sum(map(is_held, runs(name)))
+            print(f'{name:24} {held} of {ROWS[name].seeds}  {ROWS[name].script} {ROWS[name].flags}')
+    elif missing:
+        work(flags.storage, missing)
+        missing = [run for run in missing if not is_held(run)]
+        if missing:
+            sys.exit(f'ladder.py: not done, or being done by another worker: {", ".join(missing)}')
+
+
+if __name__ == '__main__':
+    main()

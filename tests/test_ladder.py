@@ -1,0 +1,90 @@
+"""The ladder does each missing run once, however many workers share it, and does those of a dead worker again."""
+
+import json
+import subprocess
+import sys
+import time
+
+import optuna
+import pytest
+from conftest import ROOT
+
+sys.path.insert(0, str(ROOT / 'experiments'))
+import ladder
+import rows
+
+import train_convnet_pytorch
+import train_mlp_numpy
+import train_mlp_pytorch
+
+WORKER = """
+import sys
+sys.path.insert(0, 'experiments')
+import pathlib, ladder, rows
+folder, ladder.HEARTBEAT = pathlib.Path(sys.argv[1]), int(sys.argv[2])
+ladder.RESULTS, ladder.RUNS = folder / 'results', folder / 'runs'
+ladder.ROWS = {'tiny': rows.Row('train_mlp_numpy.py', sys.argv[3], seeds=4)}
+ladder.work(f'sqlite:///{folder}/ladder.db', ladder.runs('tiny'))
+"""
+
+
+def worker(folder, data_dir, heartbeat=30):
+    flags = f'--max_steps 20 --eval_freq 10 --batch_size 10 --quiet --data_dir {data_dir}'
+    command = [sys.executable, '-c', WORKER, str(folder), str(heartbeat), flags]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def trials(folder):
+    study = optuna.load_study(study_name='ladder', storage=f'sqlite:///{folder}/ladder.db')
+    return [(trial.state.name, trial.user_attrs.get('run')) for trial in study.get_trials()]
+
+
+def test_two_workers_share_the_runs(easy_data_dir, tmp_path):
+    workers = [worker(tmp_path, easy_data_dir) for _ in range(2)]
+    outputs = [w.communicate(timeout=300)[0] for w in workers]
+    assert [w.returncode for w in workers] == [0, 0], outputs
+    expected = [f'tiny/seed{seed}' for seed in (42, 43, 44, 45)]
+    assert sorted(run for state, run in trials(tmp_path) if state == 'COMPLETE') == expected
+    for run in expected:
+        config = json.loads((tmp_path / 'results' / run / 'config.json').read_text())
+        assert str(config['flags']['seed']) == run[-2:]
+        assert json.loads((tmp_path / 'results' / run / 'summary.json').read_text())['step'] == 20
+        assert (tmp_path / 'results' / run / 'history.csv').exists()
+    before = trials(tmp_path)
+    last = worker(tmp_path, easy_data_dir)
+    last.communicate(timeout=300)
+    assert [run for _, run in trials(tmp_path)[len(before) :]] == [None]  # found nothing to do
+
+
+def test_the_run_of_a_dead_worker_is_done_again(easy_data_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr(ladder, 'HEARTBEAT', 1)
+    study = ladder.open_study(f'sqlite:///{tmp_path}/ladder.db')
+    study.enqueue_trial({}, user_attrs={'run': 'tiny/seed43'})
+    with pytest.warns(UserWarning, match='Heartbeat'):  # which only a whole worker sends
+        trial = study.ask()
+    study._storage.record_heartbeat(trial._trial_id)  # a worker has begun, and is never heard of again
+    time.sleep(4)
+    one = worker(tmp_path, easy_data_dir, heartbeat=1)
+    output = one.communicate(timeout=300)[0]
+    assert one.returncode == 0, output
+    assert ('FAIL', 'tiny/seed43') in trials(tmp_path)
+    assert sorted(run for state, run in trials(tmp_path) if state == 'COMPLETE').count('tiny/seed43') == 1
+    assert all((tmp_path / 'results' / 'tiny' / f'seed{seed}' / 'summary.json').exists() for seed in range(42, 46))
+
+
+@pytest.mark.parametrize('name', rows.ROWS)
+def test_the_flags_of_a_row_are_good(name):
+    script, flags = rows.ROWS[name].script, rows.ROWS[name].flags.split()
+    scripts = {
+        f'{module.__name__}.py': module for module in (train_mlp_numpy, train_mlp_pytorch, train_convnet_pytorch)
+    }
+    if script in scripts:
+        scripts[script].parse_flags(flags)
+    assert (ROOT / script).exists()
+
+
+def test_an_unknown_row_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', ['ladder.py', 'nonesuch'])
+    with pytest.raises(SystemExit) as error:
+        ladder.main()
+    assert error.value.code == 2 and "no row 'nonesuch'" in capsys.readouterr().err

@@ -1,0 +1,134 @@
+"""The speedrun's parts do what its equations say, and a short run of it leaves what a run must."""
+
+import itertools
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+
+from cifar10_utils import make_data_sets
+
+sys.path.insert(0, str(ROOT / 'experiments'))
+import speedrun
+
+
+@pytest.mark.parametrize('shape', [(4, 4), (8, 20), (64, 216)])
+def test_orthogonalisation_is_newton_schulz(shape):
+    G = torch.randn(shape, dtype=torch.float64)
+    X = G / G.norm()
+    for _ in range(3):
+        A = X @ X.T
+        X = 3.4445 * X - 4.7750 * A @ X + 2.0315 * A @ A @ X
+    # A is squared in each of three steps, which costs some digits of float64's 16.
+    assert torch.allclose(speedrun.orthogonalised(G), X, rtol=0, atol=1e-11)
+
+
+def test_orthogonalisation_keeps_the_singular_vectors_and_evens_out_the_values():
+    U, _ = torch.linalg.qr(torch.randn(8, 8, dtype=torch.float64))
+    V, _ = torch.linalg.qr(torch.randn(20, 8, dtype=torch.float64))
+    S = torch.linspace(1, 3, 8, dtype=torch.float64)
+    values = U.T @ speedrun.orthogonalised(U * S @ V.T) @ V
+    assert torch.allclose(values, torch.diag(values.diagonal()), rtol=0, atol=1e-11)
+    assert ((values.diagonal() > 0.6) & (values.diagonal() < 1.3)).all()  # what the three steps make of 0.16 to 0.5
+
+
+def test_a_step_of_muon():
+    w = torch.nn.Parameter(torch.randn(6, 2, 3, 3))
+    muon = speedrun.Muon([w], lr=0.1, momentum=0.5)
+    momentum = torch.zeros(6, 18)
+    for _ in range(3):
+        before = w.detach().flatten(1).clone()
+        w.grad = torch.randn_like(w)
+        g = w.grad.flatten(1)
+        momentum = 0.5 * momentum + g
+        muon.step()
+        expected = 6**0.5 * before / before.norm() - 0.1 * speedrun.orthogonalised(g + 0.5 * momentum)
+        assert torch.allclose(w.detach().flatten(1), expected, rtol=0, atol=1e-5)
+
+
+def test_whitened_patches_are_uncorrelated():
+    images = torch.randn(50, 3, 9, 9, dtype=torch.float64).cumsum(2).cumsum(3)
+    images -= images.mean((0, 2, 3), keepdim=True)
+    net = speedrun.SpeedNet(10).double()
+    net.set_whitening(images, eps=0)
+    out = net.whiten(images).permute(1, 0, 2, 3).flatten(1)  # (24, patches)
+    assert torch.allclose(out[:12], -out[12:])
+    assert torch.allclose(out[:12] @ out[:12].T / out.shape[1], torch.eye(12, dtype=torch.float64), atol=1e-8)
+
+
+def test_convolutions_start_as_the_identity():
+    first, *_, last = [m for m in speedrun.SpeedNet(10).groups if isinstance(m, torch.nn.Conv2d)]
+    x = torch.randn(2, 256, 5, 5)
+    assert torch.equal(last(x), x)
+    x = torch.randn(2, 24, 5, 5)
+    assert torch.equal(first(x)[:, :24], x)
+
+
+def batches(size):
+    images = np.arange(12 * 3 * 32 * 32).reshape(12, 3, 32, 32).astype(np.uint8)
+    data_set = make_data_sets(images, np.arange(12) % 10, images, np.arange(12) % 10, one_hot=False)['train']
+    return images, speedrun.Batches(data_set, size, torch.Generator().manual_seed(0), torch.device('cpu'))
+
+
+def test_a_batch_is_shifted_and_mirrored_as_it_should():
+    images, drawn = batches(32)
+    bordered = np.pad(images, [(0, 0), (0, 0), (2, 2), (2, 2)], 'reflect')
+    places = itertools.product(range(12), range(5), range(5))
+    windows = {(i, top, left): bordered[i, :, top : top + 32, left : left + 32] for i, top, left in places}
+    rows = torch.tensor([3, 7, 11] * 40)
+    mirrored = torch.arange(120) % 2 == 0
+    x, y = drawn.draw(rows, mirrored)
+    assert x.dtype == torch.uint8 and x.shape == (120, 3, 32, 32)
+    assert torch.equal(y, rows % 10)
+    shifts = set()
+    for image, row, mirror in zip(x.numpy(), rows.tolist(), mirrored.tolist(), strict=True):
+        image = image[..., ::-1] if mirror else image
+        found = [key for key, window in windows.items() if key[0] == row and np.array_equal(window, image)]
+        assert found
+        shifts.add(found[0][1:])
+    assert len(shifts) == 25  # 120 draws miss one of 25 with probability 0.2 in all, yet this seed does not
+
+
+def test_small_images_are_the_large_ones_made_small():
+    _, drawn = batches(16)
+    assert drawn.draw(torch.arange(12), torch.zeros(12, dtype=torch.bool))[0].shape == (12, 3, 16, 16)
+
+
+def test_an_epoch_sees_the_hard_images_once():
+    loss = torch.tensor([3.0, 1, 4, 1, 5, 9, 2, 6])
+    generator = torch.Generator().manual_seed(0)
+    assert sorted(speedrun.epoch_order(loss, 1, generator).tolist()) == list(range(8))
+    orders = [speedrun.epoch_order(loss, 0.5, generator).tolist() for _ in range(20)]
+    assert all(sorted(order) == [2, 4, 5, 7] for order in orders) and len(set(map(tuple, orders))) > 1
+
+
+def test_the_views_of_an_image():
+    x = torch.randn(2, 3, 6, 6)
+    padded = np.pad(x.numpy(), [(0, 0), (0, 0), (1, 1), (1, 1)], 'reflect')
+    weights = torch.randn(3 * 36, 4)
+
+    def model(x):
+        return x.flatten(1) @ weights
+
+    def both(v):
+        v = torch.from_numpy(np.ascontiguousarray(v))
+        return (model(v) + model(v.flip(3))) / 2
+
+    direct, mean = speedrun.six_views(model, x)
+    expected = both(x.numpy()) / 2 + (both(padded[..., :6, :6]) + both(padded[..., 2:, 2:])) / 4
+    assert torch.allclose(direct, model(x)) and torch.allclose(mean, expected, atol=1e-5)
+
+
+def test_a_short_run(easy_data_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr(speedrun, 'BATCH_SIZE', 10)
+    monkeypatch.setattr(speedrun, 'WEIGHT_DECAY', 2e-5)
+    argv = ['--data_dir', str(easy_data_dir), '--quiet', '--precision', 'fp32', '--out_dir']
+    flags = [speedrun.parse_flags([*argv, str(tmp_path / name)]) for name in ('first', 'second')]
+    histories = [speedrun.train(f) for f in flags]
+    assert histories[0] == histories[1]  # the same seed, the same bits
+    summary = json.loads((tmp_path / 'first' / 'summary.json').read_text())
+    assert summary['test_accuracy'] > 0.9 and summary['test_accuracy_tta'] > 0.9
+    assert summary['pflop'] > 0
