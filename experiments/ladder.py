@@ -73,12 +73,14 @@ def train(run):
 
 
 def do(trial):
-    """What a worker does with one trial: trains its run, and leaves the files in the storage."""
+    """What a worker does with one trial: trains its run, and leaves its files in results/ and in the storage."""
     run = trial.user_attrs.get('run')
     if run is None:  # the queue is empty
         trial.study.stop()
         raise optuna.TrialPruned
-    for name, text in train(run).items():
+    texts = train(run)
+    keep(run, texts)
+    for name, text in texts.items():
         trial.set_user_attr(name, text)
     summary = json.loads(trial.user_attrs['summary.json'])
     return summary.get('validation_accuracy', summary['test_accuracy'])
