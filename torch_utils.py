@@ -33,9 +33,15 @@ def add_torch_flags(parser, *, optimizer, precision, augmentation):
     add('--augment', nargs='?', choices=choices, const='crop', default='none', help=augmentation)
     add('--ema', type=fraction, default=0.0, help='decay of a moving average of the weights, evaluated in their place')
     add('--standardize', action='store_true', help='divide the images by the standard deviation of each channel')
+    add_machine_flags(parser, precision)
+    add('--tensorboard', action='store_true', help='write the history for TensorBoard too')
+
+
+def add_machine_flags(parser, precision):
+    """Adds the flags that a Machine is made from."""
+    add = parser.add_argument
     add('--device', choices=['auto', 'cpu', 'cuda', 'mps'], default='auto', help='where to compute')
     add('--precision', choices=['auto', 'fp32', 'bf16'], default=precision, help='of the matrix products')
-    add('--tensorboard', action='store_true', help='write the history for TensorBoard too')
 
 
 def check_torch_flags(parser, flags):

@@ -95,6 +95,18 @@ def add_common_flags(parser, *, learning_rate, max_steps, batch_size, eval_freq,
     length.add_argument('--max_steps', type=positive, default=max_steps, help='number of steps')
     add('--batch_size', type=positive, default=batch_size, help='examples per step')
     add('--eval_freq', type=positive, default=eval_freq, help='steps between evaluations on the test set')
+    old = add_run_flags(parser, out_dir)
+    old.add_argument('--resume', action='store_true', help='continue the run in --out_dir from its last checkpoint')
+    return length
+
+
+def add_run_flags(parser, out_dir):
+    """Adds the flags that say what data and seed a run has, and where it writes.
+
+    Returns:
+        the mutually exclusive group that says what becomes of an older run in its folder.
+    """
+    add = parser.add_argument
     add('--dataset', choices=['cifar10', 'shapes10'], default='cifar10', help='shapes10 is built in: no download')
     add('--data_dir', type=folder, default='./cifar10/cifar-10-batches-py', help='folder of the CIFAR-10 batches')
     add('--data_url', help='where to fetch the CIFAR-10 archive from, before the known sources')
@@ -102,10 +114,9 @@ def add_common_flags(parser, *, learning_rate, max_steps, batch_size, eval_freq,
     add('--seed', type=number(int, 0, 2**32 - 1), default=42, help='seed of all random numbers')
     add('--out_dir', type=folder, default=out_dir, help='run folder')
     old = parser.add_mutually_exclusive_group()
-    old.add_argument('--resume', action='store_true', help='continue the run in --out_dir from its last checkpoint')
     old.add_argument('--overwrite', action='store_true', help='replace the run in --out_dir')
     add('--quiet', action='store_true', help='print errors only')
-    return length
+    return old
 
 
 def load_data(flags, standardize=False):
@@ -409,7 +420,7 @@ def plot_curves(history, path):
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 2.6))
-    figure.subplots_adjust(left=0.08, right=0.98, bottom=0.18, top=0.97, wspace=0.25)
+    figure.subplots_adjust(left=0.1, right=0.98, bottom=0.18, top=0.97, wspace=0.28)  # 2.25 fits beside the axis
     styles = {'train': ('0.55', '-'), 'validation': ('tab:green', '-.'), 'test': ('tab:blue', '-')}
     steps = [row['step'] for row in history]
     for axes, what in zip(figure.subplots(1, 2), ['loss', 'accuracy'], strict=True):

@@ -132,13 +132,13 @@ def main():
     )
     parser.add_argument('--list', action='store_true', help='show the rows with the runs that are missing')
     flags = parser.parse_args()
-    for name in flags.rows:
+    names = flags.rows or list(ROWS)
+    for name in names:
         if name not in ROWS:
             parser.error(f'there is no row {name!r}; the rows are {", ".join(ROWS)}')
-    wanted = [run for name in flags.rows or ROWS for run in runs(name)]
-    missing = [run for run in wanted if not is_held(run)]
+    missing = [run for name in names for run in runs(name) if not is_held(run)]
     if flags.list:
-        for name in flags.rows or ROWS:
+        for name in names:
             held = sum(map(is_held, runs(name)))
             print(f'{name:24} {held} of {ROWS[name].seeds}  {ROWS[name].script} {ROWS[name].flags}')
     elif missing:

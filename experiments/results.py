@@ -14,10 +14,16 @@ import statistics
 import sys
 from pathlib import Path
 
+import torch
 from rows import LADDER, NETWORKS
 from table import table
+from torch.utils.flop_counter import FlopCounterMode
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+from convnet_pytorch import ConvNet  # noqa: E402
+from mlp_pytorch import MLP  # noqa: E402
+
 HEADER = [
     'network',
     'test accuracy %',
@@ -61,13 +67,6 @@ def shared_command(configs):
 @functools.cache
 def flops_per_image(hidden):
     """FLOPs of a forward pass, and of forward and backward: of an MLP with these hidden units, or of the ConvNet."""
-    sys.path.insert(0, str(ROOT))
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    from convnet_pytorch import ConvNet
-    from mlp_pytorch import MLP
-
     with torch.device('meta'):
         model = ConvNet(3, 10) if hidden is None else MLP(3 * 32 * 32, hidden, 10, init='pytorch')
         x = torch.empty(2, 3, 32, 32)
@@ -98,6 +97,10 @@ def percent(summaries, key):
     return mean_and_deviation([100 * s[key] for s in summaries], 2)
 
 
+def percent_mean(name, key):
+    return 100 * statistics.mean(summary[key] for _, summary, _ in runs(name))
+
+
 def hardware(config):
     found = config['hardware']
     return (found.get('gpus') or [f'{found["cpu"]}, {found["cores"]} cores'])[0]
@@ -125,18 +128,15 @@ def names():
 def ladder():
     """The rows of the ladder that results/ holds: accuracy on the validation split, and the gain over the default."""
     header = ['modification', 'validation accuracy %', 'gain', 'seeds', 'why', 'what came of it', 'flags']
-    rows, base = [], None
-    for name, about in LADDER.items():
-        if runs(name):
-            configs, summaries, _ = zip(*runs(name), strict=True)
-            mean = 100 * statistics.mean(s['validation_accuracy'] for s in summaries)
-            base = mean if base is None else base
-            accuracy = percent(summaries, 'validation_accuracy')
-            flags = shared_command(configs).partition(' --')[2]
-            rows.append(
-                [about.title, accuracy, f'{mean - base:+.1f}', f'{len(configs)}', about.why, about.kept, f'`--{flags}`']
-            )
-    return table([header, *rows]) if rows else ''
+    rows, base = [], percent_mean('ladder/default', 'validation_accuracy')
+    for name in filter(runs, LADDER):
+        configs, summaries, _ = zip(*runs(name), strict=True)
+        accuracy = percent(summaries, 'validation_accuracy')
+        gain = f'{percent_mean(name, "validation_accuracy") - base:+.1f}'
+        flags = shared_command(configs).partition(' --')[2]
+        about = LADDER[name]
+        rows.append([about.title, accuracy, gain, f'{len(configs)}', about.why, about.kept, f'`--{flags}`'])
+    return table([header, *rows])
 
 
 def filled(text, block, content):
@@ -194,17 +194,20 @@ that on the 5,000 images kept apart.
 """
 
 
+def speedrun_rates():
+    """GFLOP/s of each speedrun as a whole, and their shares in % of the machine's matrix product, where measured."""
+    measured = [summary for _, summary, _ in runs('speedrun') if 'matrix_product_gflops' in summary]
+    rates = [1e6 * s['pflop'] / s['seconds'] for s in measured]
+    return rates, [100 * rate / s['matrix_product_gflops'] for rate, s in zip(rates, measured, strict=True)]
+
+
 def ceiling():
     """A sentence: how close the speedrun comes to the machine's own matrix products."""
-    summaries = [summary for _, summary, _ in runs('speedrun') if 'matrix_product_gflops' in summary]
-    if not summaries:
-        return ''
-    rates = [1e6 * s['pflop'] / s['seconds'] for s in summaries]
-    shares = [100 * rate / s['matrix_product_gflops'] for rate, s in zip(rates, summaries, strict=True)]
+    rates, shares = speedrun_rates()
     return (
         f'The speedrun, from reading the data to the last figure, computes at {mean_and_deviation(rates, 0)} GFLOP/s, '
         f'{mean_and_deviation(shares, 0)} % of the rate of a 2048 x 2048 matrix product on the same machine, measured '
-        f'before and after each run ({len(summaries)} seeds).\n'
+        f'before and after each run ({len(rates)} seeds).\n'
     )
 
 

@@ -99,13 +99,10 @@ SINGLE = {
     'elu': ('--activation elu --learning_rate 1e-3', 'no unit dies', 'gains a little, with a lower learning rate'),
 }
 
-# On the way to the best MLP, one more at a time.
-COMBINED = {}
-
 VALIDATED = '--validation_size 5000 --eval_freq 500'
 LADDER = {
     f'ladder/{name}': Row(MLP, f'{VALIDATED} {flags}'.strip(), title=name.replace('_', ' '), why=why, kept=kept)
-    for name, (flags, why, kept) in (SINGLE | COMBINED).items()
+    for name, (flags, why, kept) in SINGLE.items()
 }
 
 ROWS = NETWORKS | LADDER | {'convnet_pytorch_fp32': Row(CONVNET, '--precision fp32 --max_steps 2000')}

@@ -274,16 +274,11 @@ def runs_table():
                 spread([s['test_loss'] for s in summaries], 3),
                 grouped(round(statistics.median(s['seconds'] for s in summaries))),
                 precision(configs[-1]),
-                hardware(configs[-1]),
+                results.hardware(configs[-1]),
             ]
         )
     header = ['', 'steps', r'train [\%]', r'test [\%]', 'test loss', 'time [s]', 'precision', 'hardware']
     return tabular('lrcccrll', header, rows)
-
-
-def hardware(config):
-    found = config['hardware']
-    return (found.get('gpus') or [f'{found["cpu"]}, {found["cores"]} cores'])[0]
 
 
 def precision(config):
@@ -348,8 +343,6 @@ def matrix_product_shares():
 
 def speedrun_numbers():
     configs, summaries, _ = zip(*runs('speedrun'), strict=True)
-    measured = [s for s in summaries if 'matrix_product_gflops' in s]
-    shares = [s['pflop'] * 1e6 / s['seconds'] / s['matrix_product_gflops'] for s in measured]
     (small, epochs), *_ = speedrun.PHASES
     return {
         'speedChannels': str(max(p.shape[0] for p in speedrun.SpeedNet(10).parameters())),
@@ -364,7 +357,7 @@ def speedrun_numbers():
         'speedPflop': f'{statistics.mean(s["pflop"] for s in summaries):.2f}',
         'speedSeconds': f'{min(s["seconds"] for s in summaries):.0f}',
         'convSeconds': f'{min(s["seconds"] for _, s, _ in runs("convnet_pytorch")):.0f}',
-        'speedShare': f'{100 * statistics.mean(shares):.0f}',
+        'speedShare': f'{statistics.mean(results.speedrun_rates()[1]):.0f}',
     }
 
 
