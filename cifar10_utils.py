@@ -92,7 +92,7 @@ class _BatchUnpickler(pickle._Unpickler):
     """Unpickles dicts, lists, tuples, strings and small integers, and records what rebuilds a NumPy array.
 
     The pure-Python unpickler is the base on purpose: its memo is a dict and its reads end where the file ends, so an
-    index or a length of 2**31 in a hostile file allocates nothing. A canonical batch has some 40,000 opcodes (10 ms).
+    index or a length of 2**31 in a hostile file takes up no memory. A canonical batch has some 40,000 opcodes (10 ms).
     """
 
     # What Python 2, and Python 3 with protocols 2 to 4, write for {b'data': uint8 array, b'labels': list, ...}.
@@ -109,8 +109,8 @@ class _BatchUnpickler(pickle._Unpickler):
         ('_codecs', 'encode'),
     )
 
-    def __init__(self, data):
-        super().__init__(io.BytesIO(data), encoding='bytes')
+    def __init__(self, file, size):
+        super().__init__(file, encoding='bytes')
         opcodes = {
             getattr(pickle, name)[0]: pickle._Unpickler.dispatch[getattr(pickle, name)[0]]
             for name in self.OPCODES.split()
@@ -121,7 +121,7 @@ class _BatchUnpickler(pickle._Unpickler):
             pickle.SETITEM[0]: _BatchUnpickler.load_setitem,
             pickle.SETITEMS[0]: _BatchUnpickler.load_setitems,
         }
-        self.dispatch = _Opcodes(opcodes, budget=1000 + len(data) // 256)
+        self.dispatch = _Opcodes(opcodes, budget=1000 + size // 256)
 
     def find_class(self, module, name):
         if (module, name) not in self.GLOBALS:
@@ -158,9 +158,9 @@ class _BatchUnpickler(pickle._Unpickler):
         self.stack[-1].update(zip(items[::2], items[1::2], strict=True))
 
 
-def _parse_batch(data):
-    """Images (n, 3, 32, 32), a read-only view, and labels (n,) of the pickled batch `data`."""
-    batch = _BatchUnpickler(data).load()
+def _parse_batch(file, size):
+    """Images (n, 3, 32, 32), a read-only view, and labels (n,) of the batch that a file of `size` bytes holds."""
+    batch = _BatchUnpickler(file, size).load()
     if type(batch) is not dict:
         raise ValueError('it is no dictionary')
     images = batch.get(b'data', batch.get('data'))
@@ -207,7 +207,7 @@ def _read_batch(path):
     size = _batch_size(path)
     try:
         with open(path, 'rb') as file:
-            return _parse_batch(file.read(size))
+            return _parse_batch(file, size)
     except OSError as error:
         raise DataError(f'{path} cannot be read ({error.strerror}): {_remedy(path)}') from error
     except Exception as error:  # a broken pickle fails in any way: struct.error, IndexError, RecursionError, ...
@@ -272,7 +272,7 @@ def get_cifar10_raw_data(data_dir, data_url=None):
 
 def _mean_image(images):
     """Mean over N of uint8 images (N, 3, 32, 32), from exact integer sums, as float32 (3, 32, 32)."""
-    return (images.sum(axis=0, dtype=np.int64) / len(images)).astype(np.float32)
+    return (images.sum(axis=0, dtype=np.uint32) / len(images)).astype(np.float32)  # enough for 16 million images
 
 
 def _channel_std(images):
