@@ -9,7 +9,6 @@ Pixels stay uint8 in memory; a batch becomes float32 and loses the mean image on
 
 import contextlib
 import http.client
-import io
 import operator
 import os
 import pickle
@@ -20,6 +19,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -414,12 +414,18 @@ class DataSet:
         x = _normalise(self._images[rows], self.mean_image, self.std)
         return x, dense_to_one_hot(labels) if self._one_hot else labels.copy()
 
+    @property
+    def fingerprint(self):
+        """A number that changes when a pixel or a label does: a checksum of the labels and of the mean image."""
+        return zlib.crc32(self.mean_image.tobytes(), zlib.crc32(self._labels.tobytes()))
+
     def state_dict(self):
         """The place in the order of batches; with NumPy's random state it is all that a resumed run needs."""
         return {
             'order': self._order.copy(),
             'index_in_epoch': self._index_in_epoch,
             'epochs_completed': self._epochs_completed,
+            'fingerprint': self.fingerprint,
         }
 
     def load_state_dict(self, state):
@@ -427,6 +433,7 @@ class DataSet:
 
         Raises:
             ValueError: the state is not one of a set of this size; nothing has changed then.
+            DataError: the state is that of other images or labels.
         """
         order = np.array(state['order'])
         index, epochs = operator.index(state['index_in_epoch']), operator.index(state['epochs_completed'])
@@ -438,6 +445,11 @@ class DataSet:
             raise ValueError(
                 f'expected index_in_epoch from 0 to {self.num_examples} and epochs_completed from 0 on, '
                 f'got {index} and {epochs}'
+            )
+        if operator.index(state['fingerprint']) != self.fingerprint:
+            raise DataError(
+                'the training data are not those that the run was started with: '
+                'bring those back, or start again with --overwrite'
             )
         self._order, self._index_in_epoch, self._epochs_completed = order.astype(np.int64), index, epochs
 

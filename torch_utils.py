@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from train_utils import UsageError, number, reading, write_atomically
+from train_utils import UsageError, number, previous_of, reading, write_atomically
 
 
 def add_torch_flags(parser, *, optimizer, precision, augmentation):
@@ -304,7 +304,7 @@ def save_checkpoint(path, run, machine, train_set, generator, **parts):
     if run.record:
         file = io.BytesIO()
         torch.save(state, file)
-        write_atomically(path, file.getvalue())
+        write_atomically(path, file.getvalue(), previous=previous_of(path))
 
 
 def read_checkpoint(path):

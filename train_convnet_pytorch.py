@@ -86,8 +86,7 @@ def train(flags):
     run.start(__file__, parse_flags([]))
     run.print(f'training on {machine}')
     checkpoint = run.path / 'checkpoint.pt'
-    if run.resuming and checkpoint.exists():
-        load_checkpoint(checkpoint, run, machine, train_set, generator, **parts)
+    run.restore(checkpoint, lambda path: load_checkpoint(path, run, machine, train_set, generator, **parts))
     writer = make_writer(flags, run)
 
     with run.progress() as progress:

@@ -21,6 +21,7 @@ from train_utils import (
     add_common_flags,
     hidden_units,
     load_data,
+    previous_of,
     reading,
     run_script,
     write_atomically,
@@ -59,7 +60,7 @@ def save_checkpoint(path, run, model, train_set):
     arrays['run'] = np.array(json.dumps(run.state()))
     file = io.BytesIO()
     np.savez(file, **arrays)
-    write_atomically(path, file.getvalue())
+    write_atomically(path, file.getvalue(), previous=previous_of(path))
 
 
 def load_checkpoint(path, run, model, train_set):
@@ -88,8 +89,7 @@ def train(flags):
 
     run.start(__file__, parse_flags([]))
     checkpoint = run.path / 'checkpoint.npz'
-    if run.resuming and checkpoint.exists():
-        load_checkpoint(checkpoint, run, model, train_set)
+    run.restore(checkpoint, lambda path: load_checkpoint(path, run, model, train_set))
 
     with run.progress() as progress:
         while run.step < run.max_steps:

@@ -6,6 +6,7 @@ A run folder holds
     summary.json    the last step's figures, with time and memory; written when the run has finished
     curves.pdf/png  loss and accuracy, train and test
     checkpoint.*    the whole state of training at the last evaluation, for --resume
+    previous.*      the checkpoint before, until the run has finished: for --resume if the last one is damaged
 """
 
 import argparse
@@ -155,8 +156,11 @@ def accuracy(predictions, targets):
     return float((predictions.argmax(axis=1) == classes).mean())
 
 
-def write_atomically(path, data):
-    """Writes bytes so that, whatever happens, path holds either its old content or all of the new."""
+def write_atomically(path, data, previous=None):
+    """Writes bytes so that, whatever happens, path holds either its old content or all of the new.
+
+    With `previous`, the old content is kept under that name; between two instants it is there alone.
+    """
     path = Path(path)
     part = path.with_name(path.name + '.part')
     try:
@@ -164,10 +168,17 @@ def write_atomically(path, data):
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        if previous and path.exists():
+            os.replace(path, previous)
         os.replace(part, path)
     except OSError as error:
         part.unlink(missing_ok=True)
         raise RunError(f'cannot write {path}: {error.strerror}; what was there before is kept') from error
+
+
+def previous_of(checkpoint):
+    """Where the checkpoint before this one is kept."""
+    return checkpoint.with_name(f'previous{checkpoint.suffix}')
 
 
 @contextlib.contextmanager
@@ -175,6 +186,8 @@ def reading(path):
     """Turns whatever goes wrong while a checkpoint is read into a RunError of one line."""
     try:
         yield
+    except DataError:
+        raise
     except Exception as error:
         raise RunError(f'{path} is damaged, or no checkpoint of this network; --overwrite starts again') from error
 
@@ -235,7 +248,7 @@ def peak_memory_mb():
 NOT_COMPUTED_WITH = {'data_dir', 'data_url', 'out_dir', 'resume', 'overwrite', 'quiet', 'tensorboard'}
 
 # All that a run writes; --overwrite takes no other file away.
-OUTPUTS = ['summary.json', 'history.csv', 'confusion.csv', 'checkpoint.*', 'tensorboard/events.*']
+OUTPUTS = ['summary.json', 'history.csv', 'confusion.csv', 'checkpoint.*', 'previous.*', 'tensorboard/events.*']
 OUTPUTS += [f'{name}.{suffix}' for name in ('curves', 'confusion', 'mistakes', 'filters') for suffix in ('pdf', 'png')]
 
 
@@ -263,7 +276,11 @@ class Run:
         self.history, self.step, self.seconds = [], 0, 0.0
         self.losses, self.accuracies = [], []
         self.clock = time.perf_counter()
-        config = self.path / 'config.json'
+        self._look()
+
+    def _look(self):
+        """Sees what the folder holds and whether the flags go with it."""
+        flags, config = self.flags, self.path / 'config.json'
         self.resuming = flags.resume and config.exists()
         self.finished = (self.path / 'summary.json').exists()
         if self.resuming:
@@ -293,10 +310,14 @@ class Run:
             script: file name of the training script.
             defaults: its flags without any argument, to record the shortest command that repeats the run.
         """
-        if not self.record or self.resuming:
+        if not self.record or (self.resuming and self.finished):
             return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            self._lock()
+            self._look()  # another run may have been here since
+            if self.resuming:
+                return
             for pattern in OUTPUTS:
                 for old in self.path.glob(pattern):
                     old.unlink()
@@ -306,6 +327,38 @@ class Run:
         config = {'command': command(script, self.flags, defaults), 'flags': vars(self.flags)}
         config |= {'compute': self.compute, 'versions': versions(), 'hardware': hardware()}
         write_json(self.path / 'config.json', config)
+
+    def _lock(self):
+        """Keeps other processes out of the folder for as long as this one lives."""
+        from filelock import FileLock, Timeout
+
+        self.lock = FileLock(self.path / '.lock', blocking=False, is_singleton=True)
+        try:
+            self.lock.acquire()
+        except Timeout as error:
+            raise UsageError(f'{self.path} is in use by another run: choose another --out_dir') from error
+
+    def restore(self, checkpoint, load):
+        """Calls load(path) with the checkpoint of a run that is resumed, if it got so far.
+
+        If that file is damaged or missing, the checkpoint before is taken, and a line says so.
+
+        Raises:
+            RunError: if neither can be loaded.
+        """
+        if not self.resuming:
+            return
+        previous = previous_of(checkpoint)
+        if not previous.exists():
+            if checkpoint.exists():
+                load(checkpoint)
+            return
+        try:
+            load(checkpoint)
+        except RunError:
+            if self.record:
+                tqdm.write(f'{checkpoint} is damaged or missing: taking the one before, {previous}', file=sys.stderr)
+            load(previous)
 
     def print(self, line):
         """Prints a line above the progress bar, unless --quiet."""
@@ -402,6 +455,8 @@ class Run:
         rate = round(self.steps_timed * self.flags.batch_size / self.step_seconds) if self.steps_timed else None
         cost = {'seconds': round(seconds, 2), 'images_per_second': rate, 'peak_memory_mb': peak_memory_mb()}
         write_json(self.path / 'summary.json', self.history[-1] | more | cost)
+        for previous in self.path.glob('previous.*'):
+            previous.unlink()
         last = self.history[-1]
         self.print(f'test accuracy {last["test_accuracy"]:.4f} after {self.step} steps and {seconds:.1f} s')
         self.print(f'results in {self.path}, curves in {self.path / "curves.png"}')
@@ -493,14 +548,24 @@ def plot_filters(path, weight):
     save_figure(figure, path, 'filters')
 
 
+def _how_to_go_on(flags):
+    if 'resume' not in flags:
+        return ''
+    return f': the same command with --resume continues {flags.out_dir} from its last checkpoint'
+
+
 def run_script(train, flags):
     """Calls train(flags) and exits: with 2 where the flags are wrong, 1 where the run fails, in one clear line."""
     name = Path(sys.argv[0]).name
-    sys.stdout.reconfigure(errors='backslashreplace')  # a path may hold what the terminal cannot show
+    # A path may hold what the terminal cannot show, and a pipe or a log gets each line at once.
+    sys.stdout.reconfigure(errors='backslashreplace', line_buffering=True)
     try:
         train(flags)
     except UsageError as error:
         status, message = 2, str(error)
+    except BrokenPipeError:
+        status, message = 1, f'whoever read the output has gone{_how_to_go_on(flags)}'
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at the end
     except (RunError, DataError, OSError) as error:
         status, message = 1, str(error)
     except (MemoryError, RuntimeError) as error:
@@ -509,9 +574,7 @@ def run_script(train, flags):
             raise
         status, message = 1, 'out of memory: lower --batch_size or the size of the network'
     except KeyboardInterrupt:
-        status, message = 130, 'interrupted'
-        if 'resume' in flags:
-            message += f': the same command with --resume continues {flags.out_dir} from its last checkpoint'
+        status, message = 130, f'interrupted{_how_to_go_on(flags)}'
     else:
         return
     print(f'{name}: {message}', file=sys.stderr)

@@ -201,7 +201,7 @@ def test_a_run_is_not_overwritten_unless_told(quick, monkeypatch, capsys, data_d
     assert snapshot(tmp_path / 'run') == before
 
     interrupted_run(monkeypatch, 'count_step', 0, script, data_dir, tmp_path / 'run', '--seed', '7', '--overwrite')
-    assert [p.name for p in (tmp_path / 'run').iterdir()] == ['config.json']
+    assert {p.name for p in (tmp_path / 'run').iterdir()} == {'.lock', 'config.json'}
     status, line = failing_short_run(capsys, script, data_dir, tmp_path / 'run')
     assert status == 2 and '--overwrite' in line and '--resume' in line
 

@@ -1,0 +1,233 @@
+"""What goes wrong around a run: disks, signals, pipes, terminals, other processes. Nothing is lost, nothing hangs."""
+
+import contextlib
+import os
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import CHECKPOINTS, ROOT, SCRIPTS, SHORT, assert_same_run, failing_short_run, process, short_run, snapshot
+from test_resume import STATEFUL, interrupted_run
+
+from train_utils import previous_of
+
+LONG = {  # some seconds, evaluated often
+    'train_mlp_numpy': '--max_steps 3000 --eval_freq 50 --batch_size 60 --dnn_hidden_units 8 --validation_size 10',
+    'train_mlp_pytorch': '--max_steps 2000 --eval_freq 50 --batch_size 20 --dropout 0.5 --augment --ema 0.9',
+}
+
+
+def start(script, data_dir, out_dir, *args, launcher=(), **kwargs):
+    """A long run as a process of its own."""
+    command = [sys.executable, *launcher, ROOT / f'{script}.py', *LONG[script].split(), '--data_dir', data_dir]
+    command = [*command, '--out_dir', out_dir, *args]
+    return subprocess.Popen(list(map(str, command)), **kwargs)
+
+
+def wait_for(path, running, seconds=120):
+    """Waits until the process has written a file."""
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert running.poll() is None and time.monotonic() < end
+        time.sleep(0.005)
+
+
+# The last checkpoint is not what it was
+
+
+@pytest.mark.parametrize('script', SCRIPTS)
+@pytest.mark.parametrize('damage', ['cut in half', 'gone'])
+def test_the_checkpoint_before_is_taken(quick, monkeypatch, capsys, data_dir, tmp_path, script, damage):
+    args = STATEFUL[script].split()
+    whole = short_run(script, data_dir, tmp_path / 'whole', *args)
+    interrupted_run(monkeypatch, 'count_step', 7, script, data_dir, tmp_path / 'cut', *args)
+    checkpoint = tmp_path / 'cut' / CHECKPOINTS[script]
+    if damage == 'gone':  # what a kill between two renames leaves
+        checkpoint.unlink()
+    else:
+        content = checkpoint.read_bytes()
+        checkpoint.write_bytes(content[: len(content) // 2])
+    capsys.readouterr()
+    assert short_run(script, data_dir, tmp_path / 'cut', *args, '--resume') == whole
+    out, err = capsys.readouterr()
+    assert err.count('\n') == 1 and str(checkpoint) in err and previous_of(checkpoint).name in err
+    assert 'at step 4' in out
+    assert_same_run(tmp_path / 'cut', tmp_path / 'whole')
+    assert not previous_of(checkpoint).exists()
+
+
+@pytest.mark.parametrize('script', SCRIPTS)
+def test_two_damaged_checkpoints_are_refused(quick, monkeypatch, data_dir, tmp_path, script):
+    interrupted_run(monkeypatch, 'count_step', 4, script, data_dir, tmp_path)
+    for path in (tmp_path / CHECKPOINTS[script], previous_of(tmp_path / CHECKPOINTS[script])):
+        path.write_bytes(path.read_bytes()[:1000])
+    before = snapshot(tmp_path)
+    result = process(script, *SHORT[script].split(), '--data_dir', data_dir, '--out_dir', tmp_path, '--resume')
+    assert result.returncode == 1 and 'damaged' in result.stderr and 'Traceback' not in result.stderr
+    assert snapshot(tmp_path) == before
+
+
+# The data
+
+
+@pytest.mark.parametrize('script', SCRIPTS)
+@pytest.mark.parametrize('changed', ['pixel', 'label'])
+def test_a_run_is_not_resumed_with_other_data(quick, monkeypatch, capsys, data_dir, tmp_path, script, changed):
+    shutil.copytree(data_dir, tmp_path / 'data')
+    interrupted_run(monkeypatch, 'count_step', 4, script, tmp_path / 'data', tmp_path / 'run')
+    batch = tmp_path / 'data' / 'data_batch_3'
+    content = bytearray(batch.read_bytes())
+    place = content.index(b'labels') + 10 if changed == 'label' else len(content) // 2
+    while changed == 'label' and content[place : place + 1] != b'K':  # the opcode before a label
+        place += 1
+    content[place + 1] ^= 1
+    batch.write_bytes(content)
+    before = snapshot(tmp_path / 'run')
+    status, line = failing_short_run(capsys, script, tmp_path / 'data', tmp_path / 'run', '--resume')
+    assert status == 1 and 'training data' in line
+    assert snapshot(tmp_path / 'run') == before
+
+
+def test_data_that_change_while_training_change_nothing(data_dir, tmp_path):
+    shutil.copytree(data_dir, tmp_path / 'data')
+    with start('train_mlp_numpy', tmp_path / 'data', tmp_path / 'run') as running:
+        wait_for(tmp_path / 'run' / 'checkpoint.npz', running)
+        for batch in (tmp_path / 'data').iterdir():
+            batch.write_bytes(b'')
+    assert running.returncode == 0
+    with start('train_mlp_numpy', data_dir, tmp_path / 'whole') as running:
+        pass
+    assert_same_run(tmp_path / 'run', tmp_path / 'whole')
+
+
+# The disk
+
+
+@pytest.mark.parametrize('script', SCRIPTS)
+def test_a_full_file_system(quick, monkeypatch, capsys, data_dir, tmp_path, script):
+    disk = tmp_path / 'disk'
+    disk.mkdir()
+    mount = ['mount', '-t', 'tmpfs', '-o', 'size=40m', 'tmpfs', disk]
+    if not sys.platform.startswith('linux') or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip('may not mount a small disk here')
+    try:
+        args = STATEFUL[script].split()
+        interrupted_run(monkeypatch, 'count_step', 5, script, data_dir, disk / 'run', *args)
+        before = snapshot(disk / 'run')
+        free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_bsize
+        (disk / 'filler').write_bytes(bytes(free))
+        status, line = failing_short_run(capsys, script, data_dir, disk / 'run', *args, '--resume')
+        assert status == 1 and 'No space left on device' in line and 'kept' in line
+        assert snapshot(disk / 'run') == before
+        (disk / 'filler').unlink()
+        assert short_run(script, data_dir, disk / 'run', *args, '--resume') == short_run(
+            script, data_dir, tmp_path / 'whole', *args
+        )
+        assert_same_run(disk / 'run', tmp_path / 'whole')
+    finally:
+        subprocess.run(['umount', disk], check=True)
+
+
+# Other processes
+
+
+def test_two_runs_cannot_share_a_folder(data_dir, tmp_path):
+    with start('train_mlp_numpy', data_dir, tmp_path / 'run', stdout=subprocess.DEVNULL) as running:
+        wait_for(tmp_path / 'run' / 'checkpoint.npz', running)
+        for more in (['--resume'], ['--overwrite']):
+            args = [*LONG['train_mlp_numpy'].split(), '--data_dir', data_dir, '--out_dir', tmp_path / 'run', *more]
+            result = process('train_mlp_numpy', *args)
+            assert running.poll() is None, 'the first run must outlast this'
+            assert (result.returncode, result.stderr.count('\n')) == (2, 1) and 'in use' in result.stderr
+    assert running.returncode == 0
+    with start('train_mlp_numpy', data_dir, tmp_path / 'alone', stdout=subprocess.DEVNULL):
+        pass
+    assert_same_run(tmp_path / 'run', tmp_path / 'alone')
+
+
+def test_torchrun_goes_on_when_a_worker_is_killed(data_dir, tmp_path):
+    launcher = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', '--max_restarts=1']
+    options = {'launcher': launcher, 'env': os.environ | {'GLOO_SOCKET_IFNAME': 'lo'}}
+    options |= {'stdout': subprocess.DEVNULL, 'stderr': subprocess.DEVNULL}
+    with start('train_mlp_pytorch', data_dir, tmp_path / 'killed', '--resume', **options) as running:
+        wait_for(tmp_path / 'killed' / 'checkpoint.pt', running)
+        children = subprocess.run(['pgrep', '-P', str(running.pid)], capture_output=True, text=True).stdout.split()
+        workers = [int(child) for child in children if is_training(child)]
+        assert len(workers) == 2
+        os.kill(workers[-1], signal.SIGKILL)
+        assert running.wait(timeout=300) == 0
+    with start('train_mlp_pytorch', data_dir, tmp_path / 'whole', **options) as running:
+        assert running.wait(timeout=300) == 0
+    assert_same_run(tmp_path / 'killed', tmp_path / 'whole')
+
+
+def is_training(pid):
+    with open(f'/proc/{pid}/cmdline', 'rb') as file:
+        return b'train_mlp_pytorch.py' in file.read() and not file.closed
+
+
+# The user and the terminal
+
+
+@pytest.mark.parametrize('script', LONG)
+def test_ctrl_c(data_dir, tmp_path, script):
+    with start(script, data_dir, tmp_path / 'run', stderr=subprocess.PIPE, text=True) as running:
+        wait_for(tmp_path / 'run' / CHECKPOINTS[script], running)
+        running.send_signal(signal.SIGINT)
+        _, err = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert err.count('\n') == 1 and '--resume' in err
+    for out_dir, more in [('run', ['--resume']), ('whole', [])]:
+        with start(script, data_dir, tmp_path / out_dir, *more) as running:
+            pass
+        assert running.returncode == 0
+    assert_same_run(tmp_path / 'run', tmp_path / 'whole')
+
+
+def test_a_pipe_that_is_closed(data_dir, tmp_path):
+    with start(
+        'train_mlp_numpy', data_dir, tmp_path / 'run', stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as running:
+        assert running.stdout.readline().startswith(b'step')
+        running.stdout.close()
+        err = running.stderr.read().decode()
+    assert running.returncode == 1
+    assert err.count('\n') == 1 and '--resume' in err
+    with start('train_mlp_numpy', data_dir, tmp_path / 'run', '--resume', stdout=subprocess.DEVNULL):
+        pass
+    with start('train_mlp_numpy', data_dir, tmp_path / 'whole', stdout=subprocess.DEVNULL):
+        pass
+    assert_same_run(tmp_path / 'run', tmp_path / 'whole')
+
+
+@pytest.mark.parametrize('columns', [20, 1])
+def test_a_narrow_terminal(data_dir, tmp_path, columns):
+    fcntl, pty, termios = map(pytest.importorskip, ('fcntl', 'pty', 'termios'))
+    master, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack('4H', 30, columns, 0, 0))
+    with start('train_mlp_numpy', data_dir, tmp_path / 'run', stdout=terminal, stderr=terminal) as running:
+        os.close(terminal)
+        shown = b''
+        with contextlib.suppress(OSError):  # what Linux raises at the end of a terminal
+            while chunk := os.read(master, 4096):
+                shown += chunk
+    os.close(master)
+    assert running.returncode == 0
+    assert b'test accuracy' in shown and b'Traceback' not in shown
+
+
+@pytest.mark.parametrize('locale', ['C', 'POSIX', 'de_DE.UTF-8', 'tr_TR.ISO8859-9', 'ja_JP.eucJP', 'no_such'])
+@pytest.mark.parametrize('script', ['train_mlp_numpy', 'train_mlp_pytorch'])
+def test_any_locale_and_a_folder_with_spaces_and_letters_of_all_kinds(data_dir, tmp_path, script, locale):
+    home = tmp_path / "mes données d'été 画像 \N{DROMEDARY CAMEL}"
+    shutil.copytree(data_dir, home / 'data')
+    args = [*SHORT[script].split(), '--data_dir', home / 'data', '--out_dir', home / 'run']
+    environment = os.environ | {'LC_ALL': locale, 'LANG': locale}
+    for more in ([], ['--resume']):
+        result = process(script, *args, *more, env=environment, cwd=home)
+        assert (result.returncode, result.stderr) == (0, '')
+    assert (home / 'run' / 'curves.png').exists()
