@@ -79,12 +79,15 @@ def load_network(run):
         else:
             model.load_state_dict(state['model'])
         mean_image, std = state['mean_image'], state['std']
+        names = class_names(flags)
 
-    def normalise(pixels):
-        x = torch.from_numpy(pixels).float() - mean_image
-        return x if std is None else x / std
+        def normalise(pixels):
+            x = torch.from_numpy(pixels).float() - mean_image
+            return x if std is None else x / std
 
-    return model.eval(), normalise, class_names(flags)
+        model.eval()(normalise(np.zeros((3, 32, 32), np.uint8))[None])  # whatever does not fit fails here
+
+    return model, normalise, names
 
 
 @torch.no_grad()

@@ -7,7 +7,6 @@ N-th row of it, so that an epoch sees each example once and the averaged gradien
 import atexit
 import io
 import os
-import zipfile
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from train_utils import UsageError, number, previous_of, reading, write_atomically
+from train_utils import UsageError, checked_archive, number, previous_of, reading, write_atomically
 
 
 def add_torch_flags(parser, *, optimizer, precision, augmentation):
@@ -313,10 +312,9 @@ def read_checkpoint(path):
     Raises:
         RunError: if the file cannot be read or holds anything else.
     """
-    with reading(path), zipfile.ZipFile(path) as archive:
-        if archive.testzip():  # torch.load does not look at the checksums
-            raise ValueError('wrong checksum')
-        return torch.load(path, map_location='cpu', weights_only=True)
+    with reading(path):
+        # torch.load itself does not look at the checksums
+        return torch.load(checked_archive(path), map_location='cpu', weights_only=True)
 
 
 def load_checkpoint(path, run, machine, train_set, generator, **parts):

@@ -19,6 +19,7 @@ from train_utils import (
     Run,
     accuracy,
     add_common_flags,
+    checked_archive,
     hidden_units,
     load_data,
     previous_of,
@@ -65,7 +66,7 @@ def save_checkpoint(path, run, model, train_set):
 
 def load_checkpoint(path, run, model, train_set):
     """Restores what save_checkpoint wrote."""
-    with reading(path), open(path, 'rb') as file, np.load(file, allow_pickle=False) as arrays:
+    with reading(path), np.load(checked_archive(path), allow_pickle=False) as arrays:
         for i, layer in enumerate(model.linear_layers):
             for name, param in layer.params.items():
                 param[...] = arrays[f'layer{i}.{name}']

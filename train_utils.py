@@ -21,6 +21,7 @@ import re
 import shlex
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -190,6 +191,20 @@ def reading(path):
         raise
     except Exception as error:
         raise RunError(f'{path} is damaged, or no checkpoint of this network; --overwrite starts again') from error
+
+
+def checked_archive(path):
+    """The path of a zip file that is whole and unpacks to no more than its own size, as checkpoints do.
+
+    Raises:
+        ValueError: if it does not, or another exception if it is no zip file.
+    """
+    with zipfile.ZipFile(path) as archive:
+        if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
+            raise ValueError('it is compressed')
+        if archive.testzip():
+            raise ValueError('wrong checksum')
+    return path
 
 
 def write_json(path, value):

@@ -60,7 +60,7 @@ SINGLE = {
         'averages the noise of the gradients',
         'gains, and the seeds agree',
     ),
-    'adam': ('--optimizer adam --learning_rate 1e-4', 'a step size for each weight', 'gains as much'),
+    'adam': ('--optimizer adam --learning_rate 1e-4', 'a step size for each weight', 'gains a little more than momentum'),
     'cosine': (
         '--lr_schedule cosine',
         'large steps first, small ones to settle',
@@ -90,7 +90,7 @@ SINGLE = {
         'flips and shifts: more images',
         'loses: in seven epochs nothing repeats often enough to be learnt by heart',
     ),
-    'affine': ('--augment affine', 'turned and stretched images besides', 'loses likewise; for long runs'),
+    'affine': ('--augment affine', 'turned and stretched images besides', 'loses as much as crops alone; for long runs'),
     'moving_average': (
         '--ema 0.99',
         'averages the noise of the weights',

@@ -4,6 +4,7 @@ All of it goes to report/generated/: figures as NAME.pdf, tables as NAME.tex, an
 number in the text. Equal inputs give equal bytes. What does not come from a run is counted or checked here, by code.
 """
 
+import csv
 import logging
 import re
 import statistics
@@ -122,6 +123,36 @@ def plot_twins(path):
     for values in twin_gap()[1]:
         right.semilogy(steps, values, **DARK)
     right.set(xlabel='step', ylabel='relative gap of the loss', xlim=(0, None))
+    save(figure, path)
+
+
+def confusion(name):
+    """Names of the classes, and how many of each true class (rows) are taken for each class, (seeds, 10, 10)."""
+    counts = []
+    for run in sorted((results.ROOT / 'results' / name).glob('seed*')):
+        if not (run / 'confusion.csv').exists():
+            raise MissingResult(f'results/{name}/{run.name}/confusion.csv is missing: repeat that run')
+        with open(run / 'confusion.csv', newline='', encoding='utf-8') as file:
+            (_, *names), *lines = csv.reader(file)
+        counts.append([list(map(int, line[1:])) for line in lines])
+    return names, np.array(counts)
+
+
+def plot_confusion(path, name):
+    """The confusion matrix over all seeds, in percent."""
+    names, counts = confusion(name)
+    shares = counts.sum(axis=0) / counts.sum(axis=(0, 2))[:, None]
+    figure = Figure(figsize=(4.1, 3.7), layout='constrained')
+    axes = figure.subplots()
+    axes.imshow(shares, cmap='Greys', vmin=0, vmax=1)
+    for (i, j), share in np.ndenumerate(shares):
+        color = 'white' if share > 0.5 else 'black'
+        axes.text(j, i, f'{100 * share:.0f}', ha='center', va='center', fontsize=7.5, color=color)
+    axes.set_xticks(range(len(names)), names, rotation=45, ha='right', rotation_mode='anchor')
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlabel='predicted', ylabel='true')
+    axes.grid(False)
+    axes.tick_params(length=0)
     save(figure, path)
 
 
@@ -305,6 +336,27 @@ def memory_table(n, c):
     return tabular('lrr', ['version', 'saved [kB]', 'in arrays of the size of the input'], rows)
 
 
+def escaped(text):
+    """Plain text as TeX."""
+    return re.sub(r'([#$%&_{}])', r'\\\1', text)
+
+
+def ladder_table():
+    """The modifications of the default MLP, best first, below the default itself."""
+    rows = {}
+    for name, about in results.LADDER.items():
+        accuracies = [100 * summary['validation_accuracy'] for _, summary, _ in runs(name)]
+        rows[name] = (statistics.mean(accuracies), spread(accuracies, 1), about)
+    base = rows.pop('ladder/default')
+    lines = [['the default', base[1], '', '', '']]
+    for mean, accuracy, about in sorted(rows.values(), key=lambda row: -row[0]):
+        gain = f'${mean - base[0]:+.1f}$'
+        lines.append([escaped(about.title), accuracy, gain, escaped(about.why), escaped(about.kept)])
+    ragged = r'>{\raggedright\arraybackslash}p'
+    header = ['modification', r'validation [\%]', 'gain', 'why', 'what came of it']
+    return tabular(f'lrr{ragged}{{32mm}}{ragged}{{49mm}}', header, lines)
+
+
 def benchmark(name):
     """The lines that a benchmark printed."""
     path = results.ROOT / 'results' / 'benchmarks' / f'{name}.txt'
@@ -361,6 +413,31 @@ def speedrun_numbers():
     }
 
 
+def confusion_numbers():
+    names, counts = confusion('convnet_pytorch')
+    shares = counts.sum(axis=0) / counts.sum(axis=(0, 2))[:, None]
+    recognised = counts.diagonal(axis1=1, axis2=2) / counts.sum(axis=2)  # (seeds, 10)
+    varied = np.ptp(recognised, axis=0).argmax()
+    vehicle = np.isin(names, ['airplane', 'automobile', 'ship', 'truck'])
+    right, wrong = shares.diagonal(), shares - np.diag(shares.diagonal())
+    true, taken = np.unravel_index(wrong.argmax(), wrong.shape)
+    best, worst = right.argmax(), right.argmin()
+    return {
+        'confAcross': f'{100 * shares[vehicle[:, None] != vehicle].sum() / len(names):.0f}',
+        'confTrue': names[true],
+        'confTaken': names[taken],
+        'confShare': f'{100 * wrong[true, taken]:.0f}',
+        'confBack': f'{100 * wrong[taken, true]:.0f}',
+        'confBest': names[best],
+        'confBestShare': f'{100 * right[best]:.0f}',
+        'confWorst': names[worst],
+        'confWorstShare': f'{100 * right[worst]:.0f}',
+        'confVaried': names[varied],
+        'confLow': f'{100 * recognised[:, varied].min():.0f}',
+        'confHigh': f'{100 * recognised[:, varied].max():.0f}',
+    }
+
+
 def numbers(cost, layers):
     """The numbers in the text: {macro: TeX}."""
     found = {}
@@ -413,7 +490,10 @@ def numbers(cost, layers):
         'wideFlops': f'{100 * sum(row[3] for row in wide) / sum(row[3] for row in layers):.0f}',
     }
 
+    found |= confusion_numbers()
     found |= speedrun_numbers()
+    ladder_flags = runs('ladder/default')[0][0]['flags']
+    found |= {'ladderSeeds': str(len(runs('ladder/default'))), 'ladderHeld': grouped(ladder_flags['validation_size'])}
     found |= {
         'equations': str(len(checks('test_eq_'))),
         'slips': str(len(checks('test_err_'))),
@@ -438,11 +518,13 @@ def build(folder):
         for name in ('mlp_numpy', 'convnet_pytorch'):
             plot_curves(folder / f'curves_{name}.pdf', name)
         plot_twins(folder / 'twins.pdf')
+        plot_confusion(folder / 'confusion.pdf', 'convnet_pytorch')
     tables = {
         'runs': runs_table(),
         'cost': cost_table(cost),
         'memory': memory_table(flags['batch_size'], flags['dnn_hidden_units'][0]),
         'times': times_table(),
+        'ladder': ladder_table(),
         'convnet': convnet_table(layers),
         'numbers': ''.join(rf'\newcommand{{\{name}}}{{{tex}}}' + '\n' for name, tex in numbers(cost, layers).items()),
     }
