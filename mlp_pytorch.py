@@ -1,5 +1,7 @@
 """Question 2: the multi-layer perceptron in PyTorch."""
 
+import math
+
 import numpy as np
 import torch
 from torch import nn
@@ -26,11 +28,39 @@ def normal_(weight):
     weight.data.copy_(torch.from_numpy(np.random.normal(0, 1e-4, weight.shape)))
 
 
+def local_(layers, reaches=(1.5, 6.0)):
+    """Gives every hidden unit a place in the image, and weights that fall off with the distance from it.
+
+    Unit i at p_i with the reach r_i starts with w_ij ∝ n_ij exp(−|p_i − p_j|² / 2 r_i²), where p_j is the place of the
+    pixel or unit that it reads, n is normal noise, over pixels smoothed by a Gaussian of one pixel, and |w_i|² = 2.
+    Places are uniform, reaches log-uniform. Only the start is local: every weight is trained.
+
+    Args:
+        layers: the hidden linear layers in order, of which the first reads images of 3 x 32 x 32 pixels.
+        reaches: smallest and largest, in pixels.
+    """
+    side = 32
+    axis = torch.arange(side) + 0.5
+    places = torch.cartesian_prod(axis, axis).repeat(3, 1)  # (3 side², 2), of the pixels
+    blur = torch.exp(-((axis[:, None] - axis) ** 2) / 2)
+    for layer in layers:
+        n_out, n_in = layer.weight.shape
+        noise = torch.randn(n_out, n_in)
+        if layer is layers[0]:
+            noise = (blur @ noise.view(n_out, 3, side, side) @ blur).flatten(1)
+        reach = torch.empty(n_out, 1).uniform_(*map(math.log, reaches)).exp()
+        own_places = side * torch.rand(n_out, 2)
+        weight = noise * torch.exp(-((torch.cdist(own_places, places) / reach) ** 2) / 2)
+        layer.weight.data.copy_(weight * (2 / (weight**2).sum(1, keepdim=True)).sqrt())
+        places = own_places
+
+
 INITS = {
     'normal': normal_,
     'pytorch': lambda weight: nn.init.kaiming_uniform_(weight, a=5**0.5),  # what nn.Linear does by itself
     'xavier': nn.init.xavier_normal_,
     'kaiming': lambda weight: nn.init.kaiming_normal_(weight, nonlinearity='relu'),
+    'local': lambda weight: nn.init.kaiming_normal_(weight, nonlinearity='relu'),  # the last layer; see local_
 }
 
 
@@ -45,11 +75,12 @@ class MLP(nn.Module):
             the last two being those of question 3.
         dropout: probability of dropping a hidden unit, after the activation.
         activation: one of ACTIVATIONS.
-        init: of the weights, one of INITS; biases are 0.
+        init: of the weights, one of INITS; biases are 0. 'local' is for images of 3 x 32 x 32 pixels.
     Attributes:
         layers: the modules, in order.
     Raises:
-        ValueError: if a size is not positive, or if there is no batch norm, activation or initialisation of that name.
+        ValueError: if a size is not positive or does not go with the initialisation, or if there is no batch norm,
+            activation or initialisation of that name.
     """
 
     def __init__(
@@ -61,6 +92,10 @@ class MLP(nn.Module):
         for name, known in [(batch_norm, ['none', *BATCH_NORMS]), (activation, ACTIVATIONS), (init, INITS)]:
             if name not in known:
                 raise ValueError(f'expected one of {", ".join(known)}, got {name}')
+        if init == 'local' and n_inputs != 3 * 32 * 32:
+            raise ValueError(
+                f'expected images of 3 x 32 x 32 pixels for the local initialisation, got {n_inputs} inputs'
+            )
         layers = []
         n_in = n_inputs
         for n_out in n_hidden:
@@ -76,6 +111,8 @@ class MLP(nn.Module):
         for layer in self.linear_layers:
             INITS[init](layer.weight)
             nn.init.zeros_(layer.bias)
+        if init == 'local':
+            local_(self.linear_layers[:-1])
 
     @property
     def linear_layers(self):

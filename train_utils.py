@@ -347,9 +347,9 @@ class Run:
         """Keeps other processes out of the folder for as long as this one lives."""
         from filelock import FileLock, Timeout
 
-        self.lock = FileLock(self.path / '.lock', blocking=False, is_singleton=True)
+        self.lock = FileLock(self.path / '.lock', is_singleton=True)
         try:
-            self.lock.acquire()
+            self.lock.acquire(blocking=False)
         except Timeout as error:
             raise UsageError(f'{self.path} is in use by another run: choose another --out_dir') from error
 
@@ -572,6 +572,9 @@ def _how_to_go_on(flags):
 def run_script(train, flags):
     """Calls train(flags) and exits: with 2 where the flags are wrong, 1 where the run fails, in one clear line."""
     name = Path(sys.argv[0]).name
+    # Either is None if the program was started with it closed.
+    sys.stdout = sys.stdout or open(os.devnull, 'w')  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, 'w')  # noqa: SIM115
     # A path may hold what the terminal cannot show, and a pipe or a log gets each line at once.
     sys.stdout.reconfigure(errors='backslashreplace', line_buffering=True)
     try:
@@ -584,10 +587,13 @@ def run_script(train, flags):
     except (RunError, DataError, OSError) as error:
         status, message = 1, str(error)
     except (MemoryError, RuntimeError) as error:
-        # torch says so in a RuntimeError, in words that depend on the device.
-        if isinstance(error, RuntimeError) and not re.search('out of memory|allocate memory', str(error)):
+        # torch says these in a RuntimeError, in words that depend on the device.
+        if isinstance(error, MemoryError) or re.search('out of memory|allocate memory', str(error)):
+            status, message = 1, 'out of memory: lower --batch_size or the size of the network'
+        elif 'WORLD_SIZE' in os.environ and re.search('gloo|NCCL|[Cc]onnection', str(error)):
+            status, message = 1, f'another of the processes has gone{_how_to_go_on(flags)}'
+        else:
             raise
-        status, message = 1, 'out of memory: lower --batch_size or the size of the network'
     except KeyboardInterrupt:
         status, message = 130, f'interrupted{_how_to_go_on(flags)}'
     else:

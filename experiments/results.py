@@ -2,7 +2,8 @@
 
 results/NAME/seedS/ holds config.json, history.csv and summary.json of a run. A row of a table is a NAME: mean and
 standard deviation over its seeds of the accuracy at the last step, and the shortest wall time: the one that other work
-on the machine disturbed least. rows.py says which names there are. results/benchmarks/ holds what benchmarks printed.
+on the machine disturbed least. rows.py says which names there are. results/benchmarks/ holds what benchmarks printed,
+results/checks/ what the checks of the checks did.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import sys
 from pathlib import Path
 
 import torch
-from rows import LADDER, NETWORKS
+from rows import LADDER, NETWORKS, STEPS
 from table import table
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -34,7 +35,18 @@ HEADER = [
     'hardware',
     'command',
 ]
-BENCHMARKS = ['numpy_mlp', 'batchnorm', 'convnet', 'scaling']
+# Who printed results/FOLDER/NAME.txt: {FOLDER: {NAME: command}}.
+PRINTED = {
+    'benchmarks': {name: f'python benchmarks/{name}.py' for name in ('numpy_mlp', 'batchnorm', 'convnet', 'scaling')},
+    'checks': {
+        'mutants': 'make mutants',
+        'usual_check': 'python tests/mutants.py --usual',
+        'mistakes': 'python tests/mistakes/run.py',
+        'kill': 'python tests/kill.py',
+        'fuzz': 'python tests/fuzz.py',
+        'versions': 'pytest, with the oldest versions that requirements.txt admits and the newest',
+    },
+}
 
 
 def runs(name):
@@ -121,22 +133,26 @@ def row(name):
 
 
 def names():
-    """The networks that results/ holds."""
-    return [name for name in NETWORKS if runs(name)]
+    """The networks that results/ holds with all their seeds."""
+    return [name for name, about in NETWORKS.items() if len(runs(name)) == about.seeds]
 
 
-def ladder():
-    """The rows of the ladder that results/ holds: accuracy on the validation split, and the gain over the default."""
+def ladder(rows, step_by_step=False):
+    """Those of the rows that results/ holds: accuracy on the validation split, and the gain over the first row.
+
+    With `step_by_step`, the gain is that over the row above.
+    """
     header = ['modification', 'validation accuracy %', 'gain', 'seeds', 'why', 'what came of it', 'flags']
-    rows, base = [], percent_mean('ladder/default', 'validation_accuracy')
-    for name in filter(runs, LADDER):
+    lines, base = [], None
+    for name in filter(runs, rows):
         configs, summaries, _ = zip(*runs(name), strict=True)
-        accuracy = percent(summaries, 'validation_accuracy')
-        gain = f'{percent_mean(name, "validation_accuracy") - base:+.1f}'
+        mean = percent_mean(name, 'validation_accuracy')
+        gain = f'{mean - base:+.1f}' if base else ''
+        base = mean if step_by_step or not base else base
         flags = shared_command(configs).partition(' --')[2]
-        about = LADDER[name]
-        rows.append([about.title, accuracy, gain, f'{len(configs)}', about.why, about.kept, f'`--{flags}`'])
-    return table([header, *rows])
+        about, accuracy = rows[name], percent(summaries, 'validation_accuracy')
+        lines.append([about.title, accuracy, gain, f'{len(configs)}', about.why, about.kept, f'`--{flags}`'])
+    return table([header, *lines])
 
 
 def filled(text, block, content):
@@ -156,16 +172,23 @@ def precisions():
     return f'The ConvNet at step {step}: test accuracy {found[0]} in bf16, {found[1]} in float32.\n'
 
 
+def outputs(folder):
+    """What the programs of this folder printed, each below its command, to be unfolded; of a long table the end."""
+    found = ''
+    for name, command in PRINTED[folder].items():
+        output = (ROOT / 'results' / folder / f'{name}.txt').read_text(encoding='utf-8')
+        if output.count('\n') > 60:
+            output = output.splitlines(keepends=True)[-1]
+        found += f'<details><summary><code>{command}</code></summary>\n\n```\n{output}```\n\n</details>\n'
+    return found
+
+
 def readme(text):
-    """The README with the table of results/ and the output of the benchmarks in their places."""
-    outputs = ''
-    for name in BENCHMARKS:
-        output = (ROOT / 'results' / 'benchmarks' / f'{name}.txt').read_text(encoding='utf-8')
-        outputs += (
-            f'<details><summary><code>python benchmarks/{name}.py</code></summary>\n\n```\n{output}```\n\n</details>\n'
-        )
+    """The README with the table of results/ and the output of benchmarks and checks in their places."""
     text = filled(text, 'results', table([HEADER, *map(row, names())]) + '\n')
-    return filled(filled(text, 'benchmarks', outputs), 'precisions', precisions())
+    for folder in PRINTED:
+        text = filled(text, folder, outputs(folder))
+    return filled(text, 'precisions', precisions())
 
 
 RESULTS = """# Results
@@ -191,6 +214,10 @@ One modification of the default MLP at a time, at its 1500 steps, with a learnin
 that on the 5,000 images kept apart.
 
 {ladder}
+
+Then together, each row with what it adds to the row above; the last rows are longer.
+
+{steps}
 """
 
 
@@ -214,7 +241,7 @@ def ceiling():
 def results_page():
     """The text of RESULTS.md."""
     networks = table([HEADER, *map(row, names())])
-    return RESULTS.format(networks=networks, ceiling=ceiling(), ladder=ladder())
+    return RESULTS.format(networks=networks, ceiling=ceiling(), ladder=ladder(LADDER), steps=ladder(STEPS, True))
 
 
 def plot_flops(path):

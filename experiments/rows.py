@@ -3,6 +3,7 @@
 experiments/ladder.py does the runs, experiments/results.py turns them into tables.
 """
 
+from itertools import accumulate
 from typing import NamedTuple
 
 
@@ -22,6 +23,13 @@ NUMPY, MLP, CONVNET = 'train_mlp_numpy.py', 'train_mlp_pytorch.py', 'train_convn
 NETWORKS = {
     'mlp_numpy': Row(NUMPY, seeds=10, title='MLP in NumPy (1.2)'),
     'mlp_pytorch': Row(MLP, seeds=10, title='MLP in PyTorch (2)'),
+    'mlp_best': Row(
+        MLP,
+        '--dnn_hidden_units 2048,2048,1024 --epochs 150 --batch_size 500 --eval_freq 1000 --precision bf16 '
+        '--standardize --init local --batch_norm torch --activation gelu --augment affine --optimizer adamw '
+        '--learning_rate 2e-3 --lr_schedule onecycle --weight_decay 0.05 --label_smoothing 0.1 --ema 0.99',
+        title='best MLP (2)',
+    ),
     'convnet_pytorch': Row(CONVNET, title='ConvNet (4)'),
     'speedrun': Row('experiments/speedrun.py', seeds=5, title='speedrun'),
 }
@@ -60,7 +68,11 @@ SINGLE = {
         'averages the noise of the gradients',
         'gains, and the seeds agree',
     ),
-    'adam': ('--optimizer adam --learning_rate 1e-4', 'a step size for each weight', 'gains a little more than momentum'),
+    'adam': (
+        '--optimizer adam --learning_rate 1e-4',
+        'a step size for each weight',
+        'gains a little more than momentum',
+    ),
     'cosine': (
         '--lr_schedule cosine',
         'large steps first, small ones to settle',
@@ -90,7 +102,11 @@ SINGLE = {
         'flips and shifts: more images',
         'loses: in seven epochs nothing repeats often enough to be learnt by heart',
     ),
-    'affine': ('--augment affine', 'turned and stretched images besides', 'loses as much as crops alone; for long runs'),
+    'affine': (
+        '--augment affine',
+        'turned and stretched images besides',
+        'loses as much as crops alone; for long runs',
+    ),
     'moving_average': (
         '--ema 0.99',
         'averages the noise of the weights',
@@ -99,10 +115,43 @@ SINGLE = {
     'elu': ('--activation elu --learning_rate 1e-3', 'no unit dies', 'gains a little, with a lower learning rate'),
 }
 
-VALIDATED = '--validation_size 5000 --eval_freq 500'
-LADDER = {
-    f'ladder/{name}': Row(MLP, f'{VALIDATED} {flags}'.strip(), title=name.replace('_', ' '), why=why, kept=kept)
-    for name, (flags, why, kept) in SINGLE.items()
+# Then together: each row adds its flags to those of the row above.
+COMBINED = {
+    'together': (
+        '--standardize --batch_norm torch --optimizer adamw --learning_rate 1e-2 --lr_schedule onecycle',
+        'what helped one by one, at once',
+        '',
+    ),
+    'wide': ('--dnn_hidden_units 1000 --learning_rate 5e-3', 'capacity, now that the steps are well made', ''),
+    'deep': (
+        '--dnn_hidden_units 2048,2048,1024 --init kaiming --learning_rate 2e-3 --precision bf16',
+        'depth, started well and normalised',
+        '',
+    ),
+    'gelu': ('--activation gelu', 'a smooth ReLU', ''),
+    'local_init': ('--init local', 'pixels that are near each other belong together', ''),
+    'regularised': (
+        '--weight_decay 0.05 --label_smoothing 0.1 --ema 0.99',
+        'what is made against overfitting, for a network that can',
+        '',
+    ),
+    'longer': ('--batch_size 500 --epochs 20', 'three times as many passes', ''),
+    'longer_augmented': ('--augment affine', 'no image twice', ''),
 }
 
-ROWS = NETWORKS | LADDER | {'convnet_pytorch_fp32': Row(CONVNET, '--precision fp32 --max_steps 2000')}
+VALIDATED = '--validation_size 5000 --eval_freq 500'
+
+
+def validated(name, flags, why, kept):
+    return Row(MLP, f'{VALIDATED} {flags}'.strip(), title=name.replace('_', ' '), why=why, kept=kept)
+
+
+LADDER = {f'ladder/{name}': validated(name, *about) for name, about in SINGLE.items()}
+STEPS = {
+    f'ladder/combined_{name}': validated(name, ' '.join(added), *about)
+    for (name, (_, *about)), added in zip(
+        COMBINED.items(), accumulate(([flags] for flags, _, _ in COMBINED.values())), strict=True
+    )
+}
+
+ROWS = NETWORKS | LADDER | STEPS | {'convnet_pytorch_fp32': Row(CONVNET, '--precision fp32 --max_steps 2000')}

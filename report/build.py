@@ -357,20 +357,19 @@ def ladder_table():
     return tabular(f'lrr{ragged}{{32mm}}{ragged}{{49mm}}', header, lines)
 
 
-def benchmark(name):
-    """The lines that a benchmark printed."""
-    path = results.ROOT / 'results' / 'benchmarks' / f'{name}.txt'
+def printed(folder, name):
+    """The lines of results/FOLDER/NAME.txt, which some program printed."""
+    path = results.ROOT / 'results' / folder / f'{name}.txt'
     if not path.exists():
-        raise MissingResult(
-            f'results/benchmarks/{name}.txt is missing: run benchmarks/{name}.py and put its output there'
-        )
+        command = results.PRINTED[folder][name]
+        raise MissingResult(f'results/{folder}/{name}.txt is missing: put there what `{command}` prints')
     return path.read_text(encoding='utf-8').splitlines()
 
 
 def times_table():
     """The times of benchmarks/batchnorm.py, a row for each shape, and their ratios."""
     times = {}
-    for line in benchmark('batchnorm'):
+    for line in printed('benchmarks', 'batchnorm'):
         if match := re.match(r'\| (\d+) x (\d+) \| (\w+) \| ([\d.]+)', line):
             times.setdefault((match[1], match[2]), {})[match[3]] = float(match[4])
     rows = []
@@ -385,12 +384,48 @@ def times_table():
 def matrix_product_shares():
     """For each size of benchmarks/numpy_mlp.py, {contender: (share of the ceiling in %, time / ours)}."""
     sizes = []
-    for line in benchmark('numpy_mlp'):
+    for line in printed('benchmarks', 'numpy_mlp'):
         if line.startswith('hidden'):
             sizes.append({})
         elif match := re.match(r'(\S.*?) {2,}[\d.]+ +\d+ +(\d+)% *([\d.]*)$', line):
             sizes[-1][match[1]] = match[2], match[3]
     return sizes
+
+
+def mutants(name):
+    """Mutants and killed ones of each file, from what tests/mutants.py printed: {file: (mutants, killed)}."""
+    found = {}
+    for line in printed('checks', name):
+        if match := re.match(r'\| (\w+\.py) \| (\d+) \| (\d+) \|', line):
+            found[match[1]] = int(match[2]), int(match[3])
+    return found
+
+
+def share_killed(counts):
+    return f'{100 * sum(killed for _, killed in counts) / sum(made for made, _ in counts):.0f}'
+
+
+def check_numbers():
+    """What the checks of the checks found."""
+    ours, usual = mutants('mutants'), mutants('usual_check')
+    gradients = [ours[file] for file in usual]
+    rest = [count for file, count in ours.items() if file not in usual]
+    runs, seconds = re.match(r'Done (\d+) runs in (\d+)', printed('checks', 'fuzz')[0]).groups()
+    kills = [line.split('|')[2] for line in printed('checks', 'kill') if 'the same bits' in line]
+    caught, made = re.match(r'(\d+) of (\d+) mistakes', printed('checks', 'mistakes')[-1]).groups()
+    return {
+        'mutants': str(sum(made for made, _ in gradients)),
+        'mutantsKilled': share_killed(gradients),
+        'mutantsUsual': share_killed(list(usual.values())),
+        'mutantsRest': str(sum(made for made, _ in rest)),
+        'mutantsRestKilled': share_killed(rest),
+        'mistakes': made,
+        'mistakesCaught': caught,
+        'fuzzInputs': grouped(int(runs)),
+        'fuzzMinutes': f'{int(seconds) / 60:.0f}',
+        'kills': str(sum(map(int, kills))),
+        'killedScripts': str(len(kills)),
+    }
 
 
 def speedrun_numbers():
@@ -491,7 +526,7 @@ def numbers(cost, layers):
     }
 
     found |= confusion_numbers()
-    found |= speedrun_numbers()
+    found |= speedrun_numbers() | check_numbers()
     ladder_flags = runs('ladder/default')[0][0]['flags']
     found |= {'ladderSeeds': str(len(runs('ladder/default'))), 'ladderHeld': grouped(ladder_flags['validation_size'])}
     found |= {

@@ -73,7 +73,7 @@ EFFECTS = {
         'batch_norm': [f'--batch_norm {name}' for name in ('torch', 'autograd', 'manual')],
         'dropout': '--dropout 0.5',
         'activation': [f'--activation {name}' for name in ('leaky_relu', 'elu', 'gelu', 'silu', 'tanh')],
-        'init': [f'--init {name}' for name in ('pytorch', 'xavier', 'kaiming')],
+        'init': [f'--init {name}' for name in ('pytorch', 'xavier', 'kaiming', 'local')],
     },
     'train_convnet_pytorch': COMMON_EFFECTS | TORCH_EFFECTS | {
         'optimizer': ['--optimizer SGD', ('--optimizer adamw --weight_decay 0.1', '--weight_decay 0.1')],

@@ -197,7 +197,8 @@ def test_saves_one_matrix_and_vectors():
 
 
 def manual_backward(inputs, dout, needed):
-    saved = batch_norm(*inputs).grad_fn.saved_tensors
+    out = batch_norm(*inputs)
+    saved = out.grad_fn.saved_tensors
     ctx = SimpleNamespace(saved_tensors=saved, eps=1e-5, needs_input_grad=(*needed, False))
     with torch.no_grad():
         return CustomBatchNormManualFunction.backward(ctx, dout)

@@ -1,0 +1,62 @@
+"""The initialisation of the PyTorch MLP that no twin in NumPy has."""
+
+import pytest
+import torch
+
+from mlp_pytorch import MLP
+
+
+def centre_and_spread(energy, places):
+    """Of each row of energies (n, m) at the places (m, 2): the mean place (n, 2) and the rms distance from it (n,)."""
+    share = energy / energy.sum(1, keepdim=True)
+    centre = share @ places
+    return centre, (share * torch.cdist(centre, places) ** 2).sum(1).sqrt()
+
+
+def energies(model):
+    """Squared weights of the first layer, summed over the colours (n, 1024), and of the second (n, n)."""
+    first, second, _ = (layer.weight.detach() for layer in model.linear_layers)
+    return (first**2).view(-1, 3, 1024).sum(1), second**2
+
+
+def test_local_weights_are_near_a_place_of_their_own():
+    torch.manual_seed(0)
+    axis = torch.arange(32) + 0.5
+    pixels = torch.cartesian_prod(axis, axis)
+    found = {}
+    for init in ('local', 'kaiming'):
+        first, second = energies(MLP(3072, [400, 300], 10, init=init))
+        centre, spread = centre_and_spread(first, pixels)
+        found[init] = centre, spread, centre_and_spread(second, centre)[1]
+    centre, spread, spread_above = found['local']
+    # exp(-d²/r²) in the plane has the rms distance r, here from 1.5 to 6, and less where the image ends
+    assert 0.5 < spread.min() < 2 and 4 < spread.max() < 7
+    assert spread_above.max() < 8
+    assert centre.min() < 3 and centre.max() > 29 and (centre.mean(0) - 16).abs().max() < 1.5
+    assert min(found['kaiming'][1]) > 11  # an even spread over 32 pixels has 32 / √6 = 13
+
+
+def test_local_weights_have_the_size_of_kaimings_and_vary_smoothly():
+    torch.manual_seed(0)
+    model = MLP(3072, [400, 300], 10, init='local')
+    for layer in model.linear_layers[:2]:
+        torch.testing.assert_close((layer.weight**2).sum(1), torch.full((layer.out_features,), 2.0))
+        assert not layer.bias.any()
+    image = model.linear_layers[0].weight.detach().view(400, 3, 32, 32)
+    for a, b in ((image[..., 1:], image[..., :-1]), (image[..., 1:, :], image[..., :-1, :])):
+        assert torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1] > 0.7  # of white noise: 0
+    # The last layer is Kaiming's: variance 2 / n_in, with a relative error of some √(2 / 3000).
+    assert abs(model.linear_layers[2].weight.var() * 300 / 2 - 1) < 0.15
+
+
+def test_local_without_hidden_layers_is_kaiming():
+    weights = []
+    for init in ('local', 'kaiming'):
+        torch.manual_seed(1)
+        weights.append(MLP(3072, [], 10, init=init).linear_layers[0].weight)
+    assert torch.equal(*weights)
+
+
+def test_local_is_for_images():
+    with pytest.raises(ValueError, match='got 100 inputs'):
+        MLP(100, [5], 10, init='local')
