@@ -7,6 +7,7 @@ imports or calls nothing. The fuzzer stops with the input when that does not hol
 """
 
 import argparse
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -73,7 +74,11 @@ def main():
 
         options = [f'-max_total_time={flags.seconds}', '-max_len=12000', '-timeout=10', '-rss_limit_mb=1000']
         atheris.Setup([sys.argv[0], *options, f'-dict={tokens}', '-print_final_stats=1', corpus], read)
-        atheris.Fuzz()
+        child = os.fork()  # the fuzzer never returns, and somebody has to delete the folder
+        if not child:
+            atheris.Fuzz()
+        status = os.waitstatus_to_exitcode(os.wait()[1])
+    sys.exit(status)
 
 
 if __name__ == '__main__':
