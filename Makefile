@@ -1,8 +1,8 @@
-# make demo | test | train | benchmark | report: each sets up a virtual environment first, once.
+# make demo | test | mutants | train | benchmark | report: each sets up a virtual environment first, once.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test train benchmark report lint clean
+.PHONY: demo test mutants train benchmark report lint clean
 
 demo: .venv/users
 	$(BIN)/python train_mlp_numpy.py --dataset shapes10 --out_dir runs/demo/mlp_numpy --overwrite
@@ -12,6 +12,9 @@ demo: .venv/users
 
 test: .venv/developers
 	$(BIN)/python -m pytest
+
+mutants: .venv/developers
+	$(BIN)/python tests/mutants.py
 
 lint: .venv/developers
 	$(BIN)/ruff check .

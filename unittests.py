@@ -1,5 +1,7 @@
 """Every gradient against central differences in float64, and the NumPy MLP against its PyTorch twin.
 
+What else the modules promise is here too: initial parameters, dtypes, memory, and what they refuse in which words.
+
     python unittests.py                  # all; exits 1 if a check fails
     python unittests.py TestLinear -v    # one class, a line per test
     pytest unittests.py
@@ -14,11 +16,13 @@ import io
 import unittest
 import warnings
 from itertools import pairwise, product
+from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 import mlp_pytorch
@@ -139,11 +143,13 @@ class TestGradientCheck(GradientTestCase):
         with self.assertRaisesRegex(ValueError, r'\(2, 3\), got \(3,\)'):
             eval_numerical_gradient_array(np.sin, np.ones((2, 3)), np.ones(3))
 
-    def test_verbose_prints_a_line_per_index(self):
-        for verbose, lines in ((True, 6), (False, 0)):
+    def test_verbose_prints_each_index_with_its_derivative(self):
+        """Which it is unless told otherwise."""
+        for verbose in ([], [True], [False]):
             with contextlib.redirect_stdout(io.StringIO()) as out:
-                eval_numerical_gradient(np.sum, np.ones((2, 3)), verbose)
-            self.assertEqual(len(out.getvalue().splitlines()), lines)
+                gradient = eval_numerical_gradient(np.sum, np.ones((2, 3)), *verbose)
+            lines = [] if verbose == [False] else [f'{index} {d}' for index, d in np.ndenumerate(gradient)]
+            self.assertEqual(out.getvalue().splitlines(), lines)
 
     def test_rel_error(self):
         for x, y, expected in (
@@ -180,6 +186,20 @@ class TestLinear(GradientTestCase):
         out = module.forward(np.array([[1.0, 0.0, 0.0], [1.0, 1.0, -1.0]]))
         np.testing.assert_array_equal(out, [[11, 24], [10, 23]])
 
+    def test_parameters_start_as_the_assignment_says(self):
+        """Weights of N(0, 1e-4²) from NumPy's global state, everything else 0; columns in one piece, as x Wᵀ reads."""
+        for dtype in (np.float32, np.float64):
+            np.random.seed(0)
+            module = LinearModule(4, 3, dtype)
+            np.random.seed(0)
+            weight = np.random.normal(0, 1e-4, (3, 4)).astype(dtype)
+            with self.subTest(dtype=dtype.__name__):
+                for arrays, expected in ((module.params, weight), (module.grads, np.zeros((3, 4), dtype))):
+                    self.assertEqual(list(arrays), ['weight', 'bias'])
+                    np.testing.assert_array_equal(arrays['weight'], expected, strict=True)
+                    np.testing.assert_array_equal(arrays['bias'], np.zeros(3, dtype), strict=True)
+                    self.assertTrue(arrays['weight'].flags.f_contiguous)
+
     def test_gradients_of_inputs_weight_and_bias(self):
         for B, n_in, n_out in self.shapes:
             self.assert_module(self.module(n_in, n_out), self.rng.normal(size=(B, n_in)))
@@ -202,13 +222,15 @@ class TestLinear(GradientTestCase):
 
 
 class TestActivations(GradientTestCase):
-    modules = (
-        ReLUModule(),
-        LeakyReLUModule(),
-        LeakyReLUModule(neg_slope=0.3),
-        ELUModule(),
-        ELUModule(alpha=0.5),
-    )
+    def setUp(self):
+        super().setUp()
+        self.modules = (
+            ReLUModule(),
+            LeakyReLUModule(),
+            LeakyReLUModule(neg_slope=0.3),
+            ELUModule(),
+            ELUModule(alpha=0.5),
+        )
 
     def test_values(self):
         x = np.array([[-2.0, -0.5, 0.5, 2.0]])
@@ -301,6 +323,14 @@ class TestCrossEntropy(GradientTestCase):
     def test_gradient_with_integer_targets(self):
         for B, C in self.shapes:
             self.assert_gradient(self.distributions(B, C), self.rng.integers(0, C, B))
+
+    def test_classes_and_one_hot_rows_of_any_type_are_the_same_targets(self):
+        x, classes, one_hot = self.distributions(4, 3), np.array([0, 2, 1, 2]), np.eye(3)[[0, 2, 1, 2]]
+        module = CrossEntropyModule()
+        for y in (classes.astype(np.uint8), classes.tolist(), one_hot.astype(int), one_hot.astype(np.float32)):
+            with self.subTest(y=y):
+                self.assertEqual(module.forward(x, y), module.forward(x, one_hot))
+                np.testing.assert_array_equal(module.backward(x, y), module.backward(x, one_hot))
 
     def test_probability_of_zero_counts_as_the_smallest(self):
         module, t = CrossEntropyModule(), np.array([0, 1])
@@ -423,6 +453,14 @@ class TestMLP(GradientTestCase):
         self.assert_equal_formulas(dW, (p - t).T @ x / 6)
         self.assert_equal_formulas(db, (p - t).mean(axis=0))
 
+    def test_no_gradient_is_computed_for_the_input(self):
+        """It would cost as much as the layer's forward pass."""
+        mlp, returned = MLP(4, [6], 3), []
+        backward = mlp.layers[0].backward
+        mlp.layers[0].backward = lambda *args, **kwargs: returned.append(backward(*args, **kwargs))
+        self.gradients(mlp, self.rng.normal(size=(5, 4)), self.one_hot(5, 3))
+        self.assertIsNone(*returned)
+
     def test_hopelessly_wrong_network_still_learns(self):
         """Logits of ±1e4 and the wrong class: the gradient is that of softmax − t, neither 0 nor infinite."""
         for dtype in (np.float32, np.float64):
@@ -434,6 +472,104 @@ class TestMLP(GradientTestCase):
                 dW, db = self.gradients(mlp, x, t)
                 np.testing.assert_allclose(dW, [[1, -1], [-1, 1]], rtol=4 * np.finfo(dtype).eps)
                 np.testing.assert_allclose(db, [0, 0], rtol=0, atol=4 * np.finfo(dtype).eps)
+
+
+class TestDtypes(GradientTestCase):
+    """Float32 in, float32 out: one float64 on the way would double the time of all that follows."""
+
+    def test_modules(self):
+        for dtype in (np.float32, np.float64):
+            x = self.rng.normal(size=(5, 4)).astype(dtype)
+            for module in (LinearModule(4, 4, dtype), ReLUModule(), LeakyReLUModule(), ELUModule(), SoftMaxModule()):
+                with self.subTest(dtype=dtype.__name__, module=type(module).__name__):
+                    out = module.forward(x)
+                    self.assertEqual([out.dtype, module.backward(out).dtype], [dtype, dtype])
+                    for name, param in getattr(module, 'params', {}).items():
+                        self.assertEqual([param.dtype, module.grads[name].dtype], [dtype, dtype])
+
+    def test_cross_entropy_whatever_the_targets(self):
+        module, classes = CrossEntropyModule(), self.rng.integers(0, 4, 5)
+        for dtype in (np.float32, np.float64):
+            x = self.distributions(5, 4).astype(dtype)
+            for y in (classes, np.eye(4)[classes], np.eye(4, dtype=np.float32)[classes], np.eye(4, dtype=int)[classes]):
+                with self.subTest(dtype=dtype.__name__, targets=y.dtype):
+                    self.assertEqual([module.forward(x, y).dtype, module.backward(x, y).dtype], [dtype, dtype])
+
+    def test_mlp(self):
+        for dtype in (np.float32, np.float64):
+            mlp = MLP(4, [6, 5], 3, dtype)
+            probabilities = mlp.forward(self.rng.normal(size=(5, 4)).astype(dtype))
+            mlp.backward(CrossEntropyModule().backward(probabilities, self.one_hot(5, 3)))
+            arrays = [a for layer in mlp.linear_layers for a in (*layer.params.values(), *layer.grads.values())]
+            with self.subTest(dtype=dtype.__name__):
+                self.assertEqual({a.dtype for a in [probabilities, *arrays]}, {np.dtype(dtype)})
+
+
+class TestErrors(GradientTestCase):
+    """Whoever passes a wrong shape reads what it is of, what was expected and what came. Most of these would broadcast.
+
+    The text is compared from beginning to end: half a message sends people to look in the wrong place.
+    """
+
+    def assert_refused(self, message, function, *args, error=ValueError):
+        with self.subTest(message=message):
+            with self.assertRaises(error) as caught:
+                function(*args)
+            self.assertEqual(str(caught.exception), message)
+
+    def test_linear(self):
+        for n_in, n_out in ((0, 3), (4, 0), (-1, -2)):
+            message = f'in_features and out_features must be positive, got {n_in} and {n_out}'
+            self.assert_refused(message, LinearModule, n_in, n_out)
+        module = LinearModule(4, 3)
+        for shape in ((5, 3), (5, 5), (4,), (5, 4, 1)):
+            self.assert_refused(f'x must have shape (B, 4), got {shape}', module.forward, np.zeros(shape))
+        module.forward(np.zeros((5, 4)))
+        for shape in ((5, 4), (1, 3), (3,), ()):
+            self.assert_refused(f'dout must have shape (5, 3), got {shape}', module.backward, np.zeros(shape))
+
+    def test_activations(self):
+        for module in (ReLUModule(), LeakyReLUModule(), ELUModule()):
+            for x, expected in ((np.zeros((5, 3)), '(5, 3)'), (np.zeros(5), '(5,)')):
+                module.forward(x)
+                for shape in ((5, 1), (1,), ()):
+                    message = f'dout must have shape {expected}, got {shape}'
+                    self.assert_refused(message, module.backward, np.zeros(shape))
+
+    def test_softmax(self):
+        module = SoftMaxModule()
+        for shape in ((3,), (5, 3, 1), ()):
+            self.assert_refused(f'x must have shape (B, C), got {shape}', module.forward, np.zeros(shape))
+        module.forward(np.zeros((5, 3)))
+        for shape in ((5, 1), (1, 3), (3,)):
+            self.assert_refused(f'dout must have shape (5, 3), got {shape}', module.backward, np.zeros(shape))
+
+    def test_cross_entropy(self):
+        x, module = self.distributions(3, 4), CrossEntropyModule()
+        for method in (module.forward, module.backward):
+            self.assert_refused('x must have shape (B, C), got (4,)', method, x[0], np.zeros(4, int))
+            for y, message in (
+                (np.zeros((3, 1)), 'y must have shape (3, 4), got (3, 1)'),
+                (np.zeros((1, 4), int), 'y must have shape (3, 4), got (1, 4)'),
+                (np.zeros(3), 'y must have shape (3, 4), got (3,)'),  # classes as floats
+                (np.zeros(1, int), 'y must have shape (3,), got (1,)'),
+                (np.array([0, 4, 1]), 'classes must lie in 0 ... 3, got 0 ... 4'),
+                (np.array([3, -1, 0]), 'classes must lie in 0 ... 3, got -1 ... 3'),  # -1 would be the last
+            ):
+                self.assert_refused(message, method, x, y)
+            method(x, np.array([0, 3, 3]))
+
+    def test_batch_norm(self):
+        function = CustomBatchNormManualFunction.apply
+        versions = CustomBatchNormAutograd(4), CustomBatchNormManualModule(4)
+        for forward in (*versions, lambda x: function(x, torch.ones(4), torch.zeros(4))):
+            for shape in ((5, 3), (4,), (5, 4, 1)):
+                self.assert_refused(f'expected input of shape (N, 4), got {shape}', forward, torch.zeros(shape))
+            for n in (0, 1):
+                message = f'expected a batch of 2 or more to take a variance over, got {n}'
+                self.assert_refused(message, forward, torch.zeros(n, 4))
+            message = 'expected floating-point input, got torch.uint8'
+            self.assert_refused(message, forward, torch.zeros(5, 4, dtype=torch.uint8), error=TypeError)
 
 
 class TestTwins(GradientTestCase):
@@ -574,6 +710,77 @@ class TestBatchNorm(GradientTestCase):
             with self.subTest(version=version.__name__):
                 out = version(1).double()(x).detach().numpy()
                 self.assert_equal_formulas(out, expected)
+
+    def test_eps(self):
+        """Of 1e-5 by default, beside the variance of 1 that (-1, 1) has."""
+        x = torch.tensor([[-1.0], [1.0]], dtype=torch.float64)
+        one, zero = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+        for eps in ([], [3.0]):
+            expected = x.numpy() / np.sqrt(1 + (eps[0] if eps else 1e-5))
+            self.assert_equal_formulas(CustomBatchNormManualFunction.apply(x, one, zero, *eps).numpy(), expected)
+            for version in (CustomBatchNormAutograd, CustomBatchNormManualModule):
+                module = version(1, *eps)
+                with self.subTest(module=module):
+                    self.assert_equal_formulas(module.double()(x).detach().numpy(), expected)
+                    self.assertEqual(repr(module), f'{version.__name__}(1, eps={eps[0] if eps else 1e-05})')
+
+    def backward(self, x, gamma, beta, dout, needed):
+        """The gradients that the manual backward returns where those of `needed` alone are asked for."""
+        out = CustomBatchNormManualFunction.apply(x.requires_grad_(), gamma, beta)
+        saved = out.grad_fn.saved_tensors  # older versions of torch free them with `out`
+        context = SimpleNamespace(saved_tensors=saved, eps=1e-5, needs_input_grad=(*needed, False))
+        with torch.no_grad():
+            return CustomBatchNormManualFunction.backward(context, dout)
+
+    def test_gradients_asked_for_one_by_one(self):
+        """Each is the same whatever else is asked for, and None if it is not."""
+        arrays = [torch.as_tensor(a) for a in self.arrays(5, 3)]
+        together = self.backward(*arrays, (True, True, True))
+        for needed in product((False, True), repeat=3):
+            gradients = self.backward(*arrays, needed)
+            with self.subTest(needed=needed):
+                for gradient, expected, need in zip(gradients, together, (*needed, False), strict=True):
+                    self.assertTrue(torch.equal(gradient, expected) if need else gradient is None)
+
+    def test_half_precision_keeps_its_statistics_in_float32(self):
+        """A mean near 100 would be off by up to 0.03 in float16, by 0.25 in bfloat16."""
+        x, gamma, beta, dout = (torch.as_tensor(a, dtype=torch.float32) for a in self.arrays(500, 4))
+        for dtype in (torch.float16, torch.bfloat16):
+            half = (100 + x).to(dtype), gamma, beta, dout.to(dtype)
+
+            def results(x, gamma, beta, dout):
+                out = CustomBatchNormManualFunction.apply(x, gamma, beta)
+                return [out, *self.backward(x, gamma, beta, dout, (True, True, True))[:3]]
+
+            exact = results(*(a.double() for a in half))
+            for name, a, b in zip(('out', 'dx', 'dgamma', 'dbeta'), results(*half), exact, strict=True):
+                with self.subTest(dtype=dtype, of=name):
+                    expected_dtype = dtype if name in ('out', 'dx') else torch.float32
+                    self.assertEqual(a.dtype, expected_dtype)
+                    # The last rounding is that of the result; before it, sums of 500 float32 terms of order one.
+                    torch.testing.assert_close(a.double(), b, rtol=torch.finfo(expected_dtype).eps, atol=2e-4)
+
+    def test_each_pass_takes_one_matrix_of_memory(self):
+        """On a CPU the page faults of a second one would cost more than the arithmetic."""
+
+        kept = []  # all that operations return, so that no memory is used twice
+
+        class Keep(TorchDispatchMode):
+            def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+                kept.append(function(*args, **(kwargs or {})))
+                return kept[-1]
+
+        def matrices(tensors):
+            return {t.untyped_storage().data_ptr() for t in tensors if getattr(t, 'shape', None) == (5, 3)}
+
+        *inputs, dout = (torch.as_tensor(array).requires_grad_() for array in self.arrays(5, 3))
+        with Keep():
+            out = CustomBatchNormManualFunction.apply(*inputs)
+        self.assertEqual(len(matrices(kept) - matrices(inputs)), 1)
+        known = matrices([*kept, *inputs, dout])
+        with Keep():
+            torch.autograd.grad(out, inputs, dout)
+        self.assertEqual(len(matrices(kept) - known), 1)
 
 
 class ReportTestCase(GradientTestCase):

@@ -23,13 +23,6 @@ NUMPY, MLP, CONVNET = 'train_mlp_numpy.py', 'train_mlp_pytorch.py', 'train_convn
 NETWORKS = {
     'mlp_numpy': Row(NUMPY, seeds=10, title='MLP in NumPy (1.2)'),
     'mlp_pytorch': Row(MLP, seeds=10, title='MLP in PyTorch (2)'),
-    'mlp_best': Row(
-        MLP,
-        '--dnn_hidden_units 2048,2048,1024 --epochs 150 --batch_size 500 --eval_freq 1000 --precision bf16 '
-        '--standardize --init local --batch_norm torch --activation gelu --augment affine --optimizer adamw '
-        '--learning_rate 2e-3 --lr_schedule onecycle --weight_decay 0.05 --label_smoothing 0.1 --ema 0.99',
-        title='best MLP (2)',
-    ),
     'convnet_pytorch': Row(CONVNET, title='ConvNet (4)'),
     'speedrun': Row('experiments/speedrun.py', seeds=5, title='speedrun'),
 }

@@ -53,6 +53,7 @@ def test_each_convolution_has_bias_batch_norm_and_relu():
         assert layers[i].bias is not None
         assert isinstance(layers[i + 1], nn.BatchNorm2d) and isinstance(layers[i + 2], nn.ReLU)
         assert layers[i + 1].num_features == layers[i].out_channels
+        assert layers[i + 2].inplace  # or else each layer's output would be kept twice for backward
     assert isinstance(layers[-1], nn.AvgPool2d)
 
 

@@ -1,5 +1,6 @@
 """Reading, checking, normalising and batching CIFAR-10."""
 
+import errno
 import fractions
 import hashlib
 import os
@@ -50,6 +51,8 @@ def test_folder_is_read_as_it_was_written(tmp_path):
     X_train, Y_train, X_test, Y_test = cifar10_utils.get_cifar10_raw_data(str(tmp_path))
     assert (X_train.dtype, Y_train.dtype, X_test.dtype, Y_test.dtype) == (np.uint8, np.int64, np.uint8, np.int64)
     assert X_train.flags.c_contiguous and X_train.flags.writeable and X_test.flags.writeable
+    # What is reserved for the images is not more than the files have, whatever the batches hold.
+    assert X_train.base.nbytes <= sum((tmp_path / name).stat().st_size for name in batches.TRAIN_FILES)
 
 
 @pytest.mark.parametrize('protocol', [2, 3, 4])
@@ -102,9 +105,16 @@ def load_bytes(folder, data):
     return cifar10_utils.load_cifar10_batch(path)
 
 
-def assert_one_helpful_line(error, path):
-    message = str(error.value)
-    assert str(path) in message and '--data_dir' in message and '\n' not in message
+def assert_says(error, path, complaint):
+    """One line: the file, what is wrong with it, and the remedy."""
+    assert str(error.value) == (
+        f'{path} {complaint}: move the folder {path.parent} out of the way and run again to have CIFAR-10 fetched '
+        'anew, or pass a folder with data_batch_1 ... test_batch as --data_dir'
+    )
+
+
+def assert_broken(error, path, reason):
+    assert_says(error, path, f'is not a CIFAR-10 batch, or a broken one ({reason})')
 
 
 @pytest.mark.parametrize('name', batches.FILES)
@@ -114,67 +124,129 @@ def test_missing_or_truncated_file_is_named_with_the_remedy(tmp_path, name):
     (tmp_path / name).write_bytes(data[: len(data) // 2])
     with pytest.raises(DataError) as error:
         cifar10_utils.get_cifar10(tmp_path)
-    assert_one_helpful_line(error, tmp_path / name)
+    assert_broken(error, tmp_path / name, 'pickle exhausted before end of frame')
     (tmp_path / name).unlink()
-    with pytest.raises(DataError, match='is missing') as error:
+    with pytest.raises(DataError) as error:
         cifar10_utils.get_cifar10(tmp_path)
-    assert_one_helpful_line(error, tmp_path / name)
+    assert_says(error, tmp_path / name, 'is missing')
+
+
+def test_missing_test_batch_is_noticed_before_the_others_are_read(tmp_path, monkeypatch):
+    batches.write_folder(tmp_path)
+    (tmp_path / 'test_batch').unlink()
+    monkeypatch.setattr(cifar10_utils, '_read_batch', lambda path: pytest.fail(f'{path} was read'))
+    with pytest.raises(DataError, match='test_batch is missing'):
+        cifar10_utils.load_cifar10(tmp_path)
 
 
 def test_wrong_folder_is_told_what_to_pass(tmp_path):
-    batches.write_folder(tmp_path / 'cifar-10-batches-py')
+    inner = tmp_path / 'cifar-10-batches-py'
+    batches.write_folder(inner)
     with pytest.raises(DataError) as error:
         cifar10_utils.get_cifar10(tmp_path)
-    assert str(error.value).endswith(f'--data_dir {tmp_path / "cifar-10-batches-py"}')
+    assert str(error.value) == f'{tmp_path} holds {inner.name} but no batches: pass --data_dir {inner}'
     (tmp_path / 'empty').mkdir()
     (tmp_path / 'file').touch()
-    for name in ('empty', 'file'):
-        with pytest.raises(DataError, match='holds no CIFAR-10') as error:
-            cifar10_utils.get_cifar10(tmp_path / name)
-        assert_one_helpful_line(error, tmp_path / name)
+    for folder in (tmp_path / 'empty', tmp_path / 'file'):
+        with pytest.raises(DataError) as error:
+            cifar10_utils.get_cifar10(folder)
+        assert str(error.value) == (
+            f'{folder} holds no CIFAR-10 in its Python version: '
+            'pass a folder with data_batch_1 ... test_batch as --data_dir'
+        )
 
 
 def test_file_too_large_for_a_batch_is_not_read(tmp_path):
-    with open(tmp_path / 'batch', 'wb') as file:
-        file.truncate(2**40)  # sparse
-    with pytest.raises(DataError, match='more than any CIFAR-10 batch') as error:
+    path = tmp_path / 'batch'
+    for size in (2**40, 64 * 2**20 + 1):
+        with open(path, 'wb') as file:
+            file.truncate(size)  # sparse
+        with pytest.raises(DataError) as error:
+            cifar10_utils.load_cifar10_batch(path)
+        assert_says(error, path, f'has {size} bytes, more than any CIFAR-10 batch')
+    os.truncate(path, 64 * 2**20)
+    with pytest.raises(DataError) as error:
+        cifar10_utils.load_cifar10_batch(path)
+    assert_broken(error, path, r"a batch has no opcode b'\x00'")
+
+
+def test_file_that_the_disk_does_not_give_is_named(tmp_path, monkeypatch):
+    def refuse(*args):
+        raise OSError(errno.EIO, 'Input/output error')
+
+    (tmp_path / 'batch').touch()
+    monkeypatch.setattr('builtins.open', refuse)
+    with pytest.raises(DataError) as error:
         cifar10_utils.load_cifar10_batch(tmp_path / 'batch')
-    assert_one_helpful_line(error, tmp_path / 'batch')
+    assert_says(error, tmp_path / 'batch', 'cannot be read (Input/output error)')
+
+
+def test_reason_is_one_line_of_at_most_200_characters(tmp_path, monkeypatch):
+    def fail(*args):
+        raise ValueError(250 * 'a\n')
+
+    monkeypatch.setattr(cifar10_utils, '_parse_batch', fail)
+    with pytest.raises(DataError) as error:
+        load_bytes(tmp_path, b'')
+    assert_broken(error, tmp_path / 'batch', 100 * 'a ')
 
 
 PIXELS = np.zeros((2, 3072), np.uint8)
+NO_DICTIONARY, NO_STRING = 'it is no dictionary', 'it has a key that is no string'
+NO_IMAGES = "'data' is no uint8 array of shape (n, 3072) in C order"
+NO_LABELS = "'labels' is no list of 2 labels, one for each image"
+NO_CLASSES = "'labels' has something else than integers from 0 to 9"
+NO_CALL = 'it calls something else than a NumPy array'
+NO_STATE = 'it sets the state of something else than a NumPy array'
+TOO_LONG = 'it has more opcodes than a batch of its size'
 
 
 @pytest.mark.parametrize(
     ('batch', 'reason'),
     [
-        ({b'labels': [0, 1]}, "'data'"),
-        ({b'data': PIXELS}, "'labels'"),
-        ({b'data': PIXELS, b'fine_labels': [0, 1]}, "'labels'"),  # CIFAR-100
-        ({b'data': PIXELS.astype(np.float32), b'labels': [0, 1]}, "'data'"),
-        ({b'data': PIXELS.astype(np.int8), b'labels': [0, 1]}, "'data'"),
-        ({b'data': PIXELS[:, :-1], b'labels': [0, 1]}, "'data'"),
-        ({b'data': PIXELS[:0], b'labels': []}, "'data'"),
-        ({b'data': PIXELS.reshape(2, 3, 1024), b'labels': [0, 1]}, "'data'"),
-        ({b'data': np.asfortranarray(PIXELS), b'labels': [0, 1]}, "'data'"),
-        ({b'data': PIXELS.tobytes(), b'labels': [0, 1]}, "'data'"),
-        ({b'data': PIXELS, b'labels': [0]}, "'labels'"),
-        ({b'data': PIXELS, b'labels': [0, 1, 2]}, "'labels'"),
-        ({b'data': PIXELS, b'labels': (0, 1)}, "'labels'"),
-        ({b'data': PIXELS, b'labels': [0, 10]}, "'labels'"),
-        ({b'data': PIXELS, b'labels': [0, -1]}, "'labels'"),
-        ({b'data': PIXELS, b'labels': [0, True]}, "'labels'"),
-        ({b'data': PIXELS, b'labels': [0, None]}, "'labels'"),
-        ([PIXELS, [0, 1]], 'dictionary'),
-        (None, 'dictionary'),
-        ({(0, 1): PIXELS}, 'key'),
-        ({b'data': PIXELS, b'labels': {0, 1}}, 'opcode'),
+        ({b'labels': [0, 1]}, NO_IMAGES),
+        ({b'data': PIXELS}, NO_LABELS),
+        ({b'data': PIXELS, b'fine_labels': [0, 1]}, NO_LABELS),  # CIFAR-100
+        ({b'data': PIXELS.astype(np.float32), b'labels': [0, 1]}, NO_IMAGES),
+        ({b'data': PIXELS.astype(np.int8), b'labels': [0, 1]}, NO_IMAGES),
+        ({b'data': PIXELS[:, :-1], b'labels': [0, 1]}, NO_IMAGES),
+        ({b'data': PIXELS[:0], b'labels': []}, NO_IMAGES),
+        ({b'data': PIXELS.reshape(2, 3, 1024), b'labels': [0, 1]}, NO_IMAGES),
+        ({b'data': np.asfortranarray(PIXELS), b'labels': [0, 1]}, NO_IMAGES),
+        ({b'data': PIXELS.tobytes(), b'labels': [0, 1]}, NO_IMAGES),
+        ({b'data': PIXELS, b'labels': [0]}, NO_LABELS),
+        ({b'data': PIXELS, b'labels': [0, 1, 2]}, NO_LABELS),
+        ({b'data': PIXELS, b'labels': (0, 1)}, NO_LABELS),
+        ({b'data': PIXELS, b'labels': [0, 10]}, NO_CLASSES),
+        ({b'data': PIXELS, b'labels': [0, -1]}, NO_CLASSES),
+        ({b'data': PIXELS, b'labels': [0, True]}, NO_CLASSES),
+        ({b'data': PIXELS, b'labels': [0, None]}, NO_CLASSES),
+        ([PIXELS, [0, 1]], NO_DICTIONARY),
+        (None, NO_DICTIONARY),
+        ({(0, 1): PIXELS}, NO_STRING),
+        ({b'a': 0, (0, 1): PIXELS}, NO_STRING),
+        (b'}(U\x01au.', 'zip() argument 2 is shorter than argument 1'),  # a key without a value
+        ({b'data': PIXELS, b'labels': {0, 1}}, r"a batch has no opcode b'\x8f'"),
+        (b'', 'EOFError'),
+        (b'c' + 90 * b'm' + b'\nname\n.', f"it asks for '{80 * 'm'}', which a batch never does"),
+        (b'cnumpy\nndarray\n)R.', NO_CALL),
+        (b'c_codecs\nencode\n)R.', NO_CALL),
+        (b'c_codecs\nencode\n(U\x01aU\x06latin1tR.', NO_CALL),  # bytes, where the text belongs
+        (b'c_codecs\nencode\n(X\x01\x00\x00\x00aX\x04\x00\x00\x00utf8tR.', NO_CALL),
+        (b'cnumpy\ndtype\n]R.', NO_CALL),
+        (b'cnumpy\ndtype\n)R)R.', NO_CALL),
+        (b'}}b.', NO_STATE),
+        (b'cnumpy\ndtype\n}b.', NO_STATE),
+        # 1004 opcodes: as many as a file of 1024 bytes may have, and one too many for a smaller one
+        (1002 * b'N' + b'U\x13' + bytes(19) + b'.', NO_DICTIONARY),
+        (1002 * b'N' + b'U\x12' + bytes(18) + b'.', TOO_LONG),
     ],
+    ids=lambda value: type(value).__name__,
 )
 def test_anything_but_a_batch_is_refused(tmp_path, batch, reason):
-    with pytest.raises(DataError, match=reason) as error:
-        load_bytes(tmp_path, pickle.dumps(batch, protocol=4))
-    assert_one_helpful_line(error, tmp_path / 'batch')
+    with pytest.raises(DataError) as error:
+        load_bytes(tmp_path, batch if isinstance(batch, bytes) else pickle.dumps(batch, protocol=4))
+    assert_broken(error, tmp_path / 'batch', reason)
 
 
 def test_shape_that_disagrees_with_the_pixels_is_refused(tmp_path):
@@ -235,7 +307,7 @@ def test_hostile_pickles_run_nothing(tmp_path):
 
 
 def test_refusal_names_the_function_asked_for(tmp_path):
-    with pytest.raises(DataError, match=r"'posix\.system'|'nt\.system'"):
+    with pytest.raises(DataError, match=r"it asks for ('posix\.system'|'nt\.system'), which a batch never does"):
         load_bytes(tmp_path, pickle.dumps(Call(os.system, 'true'), protocol=4))
 
 
@@ -253,7 +325,7 @@ def test_refusal_names_the_function_asked_for(tmp_path):
         b'})' + b''.join(b'q%ch%c\x86' % (i, i) for i in range(200)) + b'Ns.',  # a key that takes 2**200 steps to hash
         b'}(' + b'}' * 500 + b'u.',
     ],
-    ids=lambda data: repr(data[:8]),
+    ids=lambda data: data[:8].hex(),
 )
 def test_bombs_are_refused(tmp_path, data):
     # A bomb that goes off takes the memory of the machine, or years.
@@ -349,13 +421,23 @@ def test_standardize_divides_by_the_training_std_of_each_channel(raw):
         np.testing.assert_allclose(standard[name].images, plain[name].images / std, rtol=2e-7, atol=0)
     x, _ = standard['train'].next_batch(5)
     np.testing.assert_array_equal(x, standard['train'].images[:5])
+    assert standard['train'].std.dtype == standard['train'].mean_image.dtype == np.float32
+
+
+def test_std_counts_every_image_once_and_is_exact():
+    """Images are counted by the thousand; a channel of 0 and 1, one in 1001, has a variance of 1/1001 − 1/1001²."""
+    images = np.zeros((2002, 3, 32, 32), np.uint8)
+    images[[1000, 2000]] = 1
+    std = cifar10_utils.make_data_sets(images, np.zeros(2002, int), images, np.zeros(2002, int), standardize=True)
+    np.testing.assert_allclose(std['train'].std, np.full((3, 1, 1), 1000**0.5 / 1001), rtol=1e-7, strict=False)
 
 
 def test_standardize_leaves_a_constant_channel_alone(raw):
-    X_train = raw[0].copy()
+    X_train, X_test = raw[0].copy(), raw[2]
     X_train[:, 1] = 77
-    images = cifar10_utils.make_data_sets(X_train, *raw[1:], standardize=True)['train'].images
-    assert (images[:, 1] == 0).all() and np.isfinite(images).all()
+    sets = cifar10_utils.make_data_sets(X_train, *raw[1:], standardize=True)
+    assert (sets['train'].images[:, 1] == 0).all() and np.isfinite(sets['train'].images).all()
+    np.testing.assert_array_equal(sets['test'].images[:, 1], X_test[:, 1].astype(np.float32) - 77)
 
 
 def test_pixels_are_kept_as_they_are_and_never_changed(raw):
@@ -386,9 +468,36 @@ def test_labels(raw, one_hot):
 
 def test_dense_to_one_hot():
     np.testing.assert_array_equal(cifar10_utils.dense_to_one_hot([2, 0], 3), [[0, 0, 1], [1, 0, 0]])
-    for labels in ([3], [-1], [[0]], 0):
-        with pytest.raises(ValueError, match='expected labels'):
+    assert (
+        cifar10_utils.dense_to_one_hot([9]).shape == (1, 10)
+        and len(cifar10_utils.dense_to_one_hot(np.zeros(0, int))) == 0
+    )
+    for labels, message in (
+        ([3, 1], 'expected labels from 0 to 2, got 1 to 3'),
+        ([-1, 0], 'expected labels from 0 to 2, got -1 to 0'),
+        ([[0]], 'expected labels of shape (N,), got (1, 1)'),
+        (0, 'expected labels of shape (N,), got ()'),
+    ):
+        with pytest.raises(ValueError) as error:
             cifar10_utils.dense_to_one_hot(np.array(labels), 3)
+        assert str(error.value) == message
+
+
+def test_defaults_are_the_assignments(tmp_path, monkeypatch, raw):
+    """One-hot labels, no validation set, the mean subtracted and no more, from a folder where one starts Python."""
+    batches.write_folder(tmp_path / 'cifar10' / 'cifar-10-batches-py')
+    monkeypatch.chdir(tmp_path)
+    for sets in (
+        cifar10_utils.get_cifar10(),
+        cifar10_utils.read_data_sets('cifar10/cifar-10-batches-py'),
+        cifar10_utils.make_data_sets(*raw),
+    ):
+        assert [sets[name].num_examples for name in ('train', 'validation', 'test')] == [50, 0, 8]
+        assert [sets[name].labels.shape for name in ('train', 'validation', 'test')] == [(50, 10), (0, 10), (8, 10)]
+        assert sets['train'].std is None
+    assert numbered(5).labels.shape == (5, 10)
+    for function in (cifar10_utils.get_cifar10, cifar10_utils.read_data_sets):
+        assert function('cifar10/cifar-10-batches-py', standardize=True)['test'].std is not None
 
 
 def test_read_data_sets_and_get_cifar10_agree_with_the_folder(tmp_path):
@@ -404,24 +513,26 @@ def test_read_data_sets_and_get_cifar10_agree_with_the_folder(tmp_path):
 
 @pytest.mark.parametrize('validation_size', [-1, 50, 51])
 def test_senseless_validation_size(raw, validation_size):
-    with pytest.raises(ValueError, match=f'from 0 to 49, got {validation_size}'):
+    with pytest.raises(ValueError, match=f'^expected a validation_size from 0 to 49, got {validation_size}$'):
         cifar10_utils.make_data_sets(*raw, validation_size=validation_size)
 
 
 @pytest.mark.parametrize(
-    ('images', 'labels'),
+    ('images', 'labels', 'message'),
     [
-        (np.zeros((2, 3, 32, 32), np.float32), np.zeros(2, int)),
-        (np.zeros((2, 32, 32, 3), np.uint8), np.zeros(2, int)),
-        (np.zeros((2, 3072), np.uint8), np.zeros(2, int)),
-        (np.zeros((2, 3, 32, 32), np.uint8), np.zeros(3, int)),
-        (np.zeros((2, 3, 32, 32), np.uint8), np.zeros((2, 10), int)),
-        (np.zeros((2, 3, 32, 32), np.uint8), np.zeros(2)),
+        (np.zeros((2, 3, 32, 32), np.float32), np.zeros(2, int), 'float32 (2, 3, 32, 32)'),
+        (np.zeros((2, 32, 32, 3), np.uint8), np.zeros(2, int), 'uint8 (2, 32, 32, 3)'),
+        (np.zeros((2, 3072), np.uint8), np.zeros(2, int), 'uint8 (2, 3072)'),
+        (np.zeros((2, 3, 32, 32), np.uint8), np.zeros(3, int), 'int64 (3,)'),
+        (np.zeros((2, 3, 32, 32), np.uint8), np.zeros((2, 10), int), 'int64 (2, 10)'),
+        (np.zeros((2, 3, 32, 32), np.uint8), np.zeros(2), 'float64 (2,)'),
     ],
 )
-def test_wrong_arrays(images, labels):
-    with pytest.raises(ValueError, match=r'expected .*, got '):
+def test_wrong_arrays(images, labels, message):
+    expected = 'uint8 images of shape (N, 3, 32, 32)' if '2, 3' in message else 'integer labels of shape (2,)'
+    with pytest.raises(ValueError) as error:
         DataSet(images, labels, np.zeros((3, 32, 32), np.float32))
+    assert str(error.value) == f'expected {expected}, got {message}'
 
 
 # The order of batches
@@ -472,7 +583,7 @@ def test_order_when_the_batch_size_changes():
 
 @pytest.mark.parametrize('batch_size', [0, -1, 21, 1000])
 def test_senseless_batch_size(batch_size):
-    with pytest.raises(ValueError, match=f'from 1 to 20 .*got {batch_size}'):
+    with pytest.raises(ValueError, match=rf'^expected a batch_size from 1 to 20 \(all examples\), got {batch_size}$'):
         numbered(20).next_batch(batch_size)
 
 
@@ -490,7 +601,8 @@ def test_ranks_share_the_batch_of_a_single_process(world_size):
 
 @pytest.mark.parametrize(('rank', 'world_size'), [(-1, 2), (2, 2), (0, 0), (0, 9)])
 def test_senseless_rank(rank, world_size):
-    with pytest.raises(ValueError, match='rank < world_size'):
+    message = f'^expected 0 <= rank < world_size <= batch_size, got {rank}, {world_size}, 8$'
+    with pytest.raises(ValueError, match=message):
         numbered(20).next_batch(8, rank, world_size)
 
 
@@ -509,7 +621,7 @@ def test_chunks_cover_the_set_and_leave_the_order_alone(size):
     np.testing.assert_array_equal(np.random.get_state()[1], state)
     assert data.state_dict()['order'].tolist() == place['order'].tolist()
     assert data.state_dict()['index_in_epoch'] == place['index_in_epoch'] == 12
-    with pytest.raises(ValueError, match='at least 1'):
+    with pytest.raises(ValueError, match=r'^expected a chunk of at least 1 example, got 0$'):
         data.chunks(0)
 
 
@@ -529,24 +641,48 @@ def test_state_dict_resumes_the_order(steps):
     assert place['order'].dtype == np.int64
 
 
+def test_state_at_the_end_of_an_epoch_resumes_too():
+    data, resumed = numbered(20), numbered(20)
+    data.next_batch(20)
+    resumed.load_state_dict(data.state_dict())
+    resumed.next_batch(1)
+    assert resumed.epochs_completed == 1
+
+
+ORDER, PLACE = 'an order with each of 0..19 once', 'index_in_epoch from 0 to 20 and epochs_completed from 0 on'
+
+
 @pytest.mark.parametrize(
-    'change',
+    ('change', 'expected', 'got'),
     [
-        {'order': np.arange(19)},
-        {'order': np.arange(1, 21)},
-        {'order': np.zeros(20, int)},
-        {'order': np.arange(20).reshape(4, 5)},
-        {'order': np.arange(20) + 0.5},
-        {'index_in_epoch': -1},
-        {'index_in_epoch': 21},
-        {'epochs_completed': -1},
+        ({'order': np.arange(19)}, ORDER, 'int64 (19,)'),
+        ({'order': np.arange(1, 21)}, ORDER, 'int64 (20,)'),
+        ({'order': np.zeros(20, int)}, ORDER, 'int64 (20,)'),
+        ({'order': np.arange(20).reshape(4, 5)}, ORDER, 'int64 (4, 5)'),
+        ({'order': np.arange(20) + 0.5}, ORDER, 'float64 (20,)'),
+        ({'index_in_epoch': -1}, PLACE, '-1 and 0'),
+        ({'index_in_epoch': 21}, PLACE, '21 and 0'),
+        ({'epochs_completed': -1}, PLACE, '0 and -1'),
     ],
 )
-def test_state_of_another_set_is_refused(change):
+def test_state_of_another_set_is_refused(change, expected, got):
     data = numbered(20)
-    with pytest.raises(ValueError, match=r'expected .* got'):
+    with pytest.raises(ValueError) as error:
         data.load_state_dict(data.state_dict() | change)
+    assert str(error.value) == f'expected {expected}, got {got}'
     assert rows(data.next_batch(5)) == [0, 1, 2, 3, 4]
+
+
+def test_state_of_other_images_or_labels_is_refused(raw):
+    X, Y = raw[:2]
+    state = cifar10_utils.make_data_sets(*raw)['train'].state_dict()
+    for images, labels in ((X ^ (np.arange(X.size).reshape(X.shape) == 0), Y), (X, (Y + (np.arange(50) == 0)) % 10)):
+        with pytest.raises(DataError) as error:
+            cifar10_utils.make_data_sets(images, labels, *raw[2:])['train'].load_state_dict(state)
+        assert str(error.value) == (
+            'the training data are not those that the run was started with: '
+            'bring those back, or start again with --overwrite'
+        )
 
 
 def test_pixels_are_the_pictures_as_they_were(raw):

@@ -1,13 +1,21 @@
 """Fetching CIFAR-10, against a server on this machine that behaves well, badly and worse."""
 
+import contextlib
+import errno
 import hashlib
 import io
+import os
+import re
 import socket
+import sys
 import tarfile
+import tempfile
 import threading
 import time
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import batches
 import numpy as np
@@ -62,11 +70,11 @@ class Handler(BaseHTTPRequestHandler):
         if behaviour == 'page':
             data = b'<html>Please log in</html>'
         self.send_response(206 if start else 200)
-        if start:
+        if start and behaviour != 'hides':
             self.send_header('Content-Range', f'bytes {start + (behaviour == "lies")}-{len(data) - 1}/{len(data)}')
         self.send_header('Content-Length', len(data) - start)
         self.end_headers()
-        if behaviour == 'cut' or (behaviour in ('refuses_range', 'ignores_range', 'lies') and not visits):
+        if behaviour == 'cut' or (behaviour in ('refuses_range', 'ignores_range', 'lies', 'hides') and not visits):
             data = data[: start + len(self.server.archive) // 3]
         try:
             for i in range(start, len(data), 2**14):
@@ -117,10 +125,15 @@ def assert_complete(target, original):
 
 
 @pytest.mark.parametrize('behaviour', ['good', 'slow', 'moved'])
-def test_missing_folder_is_fetched_and_read(server, target, original, behaviour):
+def test_missing_folder_is_fetched_and_read(server, target, original, behaviour, monkeypatch):
     server.set_sources(behaviour)
+    created, create = [], tempfile.TemporaryDirectory
+    monkeypatch.setattr(tempfile, 'TemporaryDirectory', lambda **options: created.append(options) or create(**options))
     sets = cifar10_utils.get_cifar10(target, one_hot=False)
     assert sets['train'].num_examples == 60 and sets['test'].num_examples == 8
+    assert [options.get('dir') for options in created] == [
+        target.parent
+    ]  # from another disk it could not be moved at once
     assert_complete(target, original)
 
 
@@ -135,7 +148,47 @@ def test_fastest_source_is_taken(server, target, original):
     server.set_sources('slower', 'good')
     cifar10_utils.get_cifar10(target)
     assert sorted(server.requests[:2]) == ['good', 'slower'] and server.requests[2:] == ['good']
+    assert {start for _, start in server.starts} == {0}
     assert_complete(target, original)
+
+
+@pytest.mark.parametrize(('seconds', 'n_chunks'), [(1 / 8, 8), (1 / 2, 4)])
+def test_speed_is_measured_until_half_a_megabyte_or_a_second_and_a_half_are_over(monkeypatch, seconds, n_chunks):
+    clock, asked = [100.0], []
+
+    def read1(size):
+        clock.append(clock[-1] + seconds)
+        return bytes(2**16)
+
+    @contextlib.contextmanager
+    def answer(*args):
+        asked.append(args)
+        yield SimpleNamespace(read1=read1)
+
+    monkeypatch.setattr(cifar10_utils, 'time', SimpleNamespace(monotonic=lambda: clock[-1]))
+    monkeypatch.setattr(cifar10_utils, '_open', answer)
+    assert cifar10_utils._probe('address') == 2**16 / seconds
+    assert len(clock) - 1 == n_chunks
+    assert asked == [('address', 0, 5)]
+
+
+def test_progress_is_shown_on_a_terminal(server, target, monkeypatch):
+    """With a resumed or restarted fetch too, it ends at 100%."""
+    megabytes = f'{len(server.archive) / 1e6:.0f} MB'
+    for behaviour in ('good', 'cut', 'ignores_range'):
+        terminal = io.StringIO()
+        terminal.isatty = lambda: True
+        monkeypatch.setattr(sys, 'stderr', terminal)
+        cifar10_utils.get_cifar10(target.with_name(behaviour), data_url=server.url(behaviour))
+        announced, bar = terminal.getvalue().split('\n', 1)
+        assert announced == f'Fetching CIFAR-10, {megabytes}, from {server.url(behaviour)}'
+        assert re.search(r'cifar-10-python\.tar\.gz: 100%\|#+\| (\d+k)/\1 \[.*[\dkM]B/s\]\n$', bar), bar
+        (target.parent / 'cifar-10-python.tar.gz').unlink()
+
+
+def test_no_progress_is_shown_where_nobody_looks(server, target, capsys):
+    cifar10_utils.get_cifar10(target, data_url=server.url('good'))
+    assert '%' not in capsys.readouterr().err
 
 
 def test_data_url_comes_first_and_alone_if_it_works(server, target, original):
@@ -145,13 +198,22 @@ def test_data_url_comes_first_and_alone_if_it_works(server, target, original):
     assert_complete(target, original)
 
 
-@pytest.mark.parametrize('bad', ['missing', 'unavailable', 'wrong', 'page'])
-def test_next_source_follows_when_one_fails(server, target, original, bad, capsys):
+@pytest.mark.parametrize(
+    ('bad', 'reason'),
+    [
+        ('missing', 'HTTP status 404'),
+        ('unavailable', 'HTTP status 503'),
+        ('wrong', 'what it sent has another MD5 than {md5}, and was deleted'),
+        ('page', 'it offers something else than the {n} bytes of the archive'),
+    ],
+)
+def test_next_source_follows_when_one_fails(server, target, original, bad, reason, capsys):
     server.set_sources('slow')
     cifar10_utils.get_cifar10(target, data_url=server.url(bad))
     assert server.requests == [bad, 'slow', 'slow']
-    (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith('No luck'))
-    assert server.url(bad) in line
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if not line.startswith('Fetching'))
+    reason = reason.format(md5=md5(server.archive), n=len(server.archive))
+    assert line == f'No luck with {server.url(bad)}: {reason}'
     assert_complete(target, original)
 
 
@@ -169,17 +231,48 @@ def test_connection_cut_off_resumes_where_it_stopped(server, target, original):
     assert_complete(target, original)
 
 
+def test_pauses_double_and_attempts_are_counted(server, target, monkeypatch):
+    """'cut' gives a third at a time, so that it needs a third and a fourth attempt for the whole."""
+    pauses = []
+    monkeypatch.setattr(cifar10_utils, 'time', SimpleNamespace(monotonic=time.monotonic, sleep=pauses.append))
+    monkeypatch.setattr(cifar10_utils, 'PAUSE', 1)
+    cifar10_utils.get_cifar10(target.parent / 'another' / 'folder', data_url=server.url('cut'))
+    assert pauses == [1, 2, 4][: len(server.requests) - 1]
+
+    pauses.clear()
+    server.requests.clear()
+    server.set_sources('good')
+    monkeypatch.setattr(cifar10_utils, 'ATTEMPTS', 2)
+    cifar10_utils.get_cifar10(target, data_url=server.url('cut'))
+    assert server.requests == ['cut', 'cut', 'good', 'good'] and pauses == [1]
+
+
 @pytest.mark.parametrize('behaviour', ['refuses_range', 'ignores_range'])
-def test_server_without_ranges_starts_again(server, target, original, behaviour):
+def test_server_without_ranges_starts_again(server, target, original, behaviour, monkeypatch):
+    timeouts, urlopen = [], urllib.request.urlopen
+    monkeypatch.setattr(
+        urllib.request, 'urlopen', lambda *args, timeout: timeouts.append(timeout) or urlopen(*args, timeout=timeout)
+    )
     cifar10_utils.get_cifar10(target, data_url=server.url(behaviour))
     assert set(server.requests) == {behaviour}
+    assert set(timeouts) == {20}  # the second start may fall silent as well
     assert_complete(target, original)
 
 
-def test_server_that_resumes_elsewhere_is_left(server, target, original):
+@pytest.mark.parametrize('behaviour', ['lies', 'hides'])
+def test_server_that_resumes_elsewhere_or_who_knows_where_is_left(server, target, original, behaviour):
     server.set_sources('good')
-    cifar10_utils.get_cifar10(target, data_url=server.url('lies'))
-    assert server.starts[-1] == ('good', len(server.archive) // 3)  # what 'lies' gave first is of use
+    cifar10_utils.get_cifar10(target, data_url=server.url(behaviour))
+    assert server.starts[-1] == ('good', len(server.archive) // 3)  # what it gave first is of use
+    assert_complete(target, original)
+
+
+def test_server_that_fails_is_not_asked_for_the_beginning_instead(server, target, original):
+    target.parent.mkdir(parents=True)
+    (target.parent / 'cifar-10-python.tar.gz.part').write_bytes(server.archive[:1000])
+    server.set_sources('good')
+    cifar10_utils.get_cifar10(target, data_url=server.url('unavailable'))
+    assert server.starts == [('unavailable', 1000), ('good', 0), ('good', 1000)]
     assert_complete(target, original)
 
 
@@ -192,18 +285,22 @@ def test_part_file_of_an_earlier_run_is_completed(server, target, original):
 
 
 @pytest.mark.parametrize('length', [1000, 'all', 'more'])
-def test_bad_part_file_is_started_again(server, target, original, length):
+def test_bad_part_file_is_started_again(server, target, original, length, capsys):
     n = {'all': len(server.archive), 'more': len(server.archive) + 10}.get(length, length)
     target.parent.mkdir(parents=True)
-    (target.parent / 'cifar-10-python.tar.gz.part').write_bytes(bytes(n))
+    part = target.parent / 'cifar-10-python.tar.gz.part'
+    part.write_bytes(bytes(n))
     cifar10_utils.get_cifar10(target, data_url=server.url('refuses_range' if length == 'more' else 'good'))
     assert server.starts[-1][1] == 0
+    told = f'{part}, begun earlier, came out with the wrong MD5: fetching it from the start\n'
+    assert (told in capsys.readouterr().err) == (length != 'more')
     assert_complete(target, original)
 
 
 def test_interrupted_fetch_keeps_what_it_has(server, target, original, monkeypatch):
     monkeypatch.setattr(cifar10_utils, 'ATTEMPTS', 1)
-    with pytest.raises(DataError, match='cut off after'):
+    n = len(server.archive)
+    with pytest.raises(DataError, match=f': the connection was cut off after {n // 3} of {n} bytes[;)]'):
         cifar10_utils.get_cifar10(target, data_url=server.url('cut'))
     assert not target.exists()
     cifar10_utils.get_cifar10(target, data_url=server.url('good'))
@@ -211,11 +308,13 @@ def test_interrupted_fetch_keeps_what_it_has(server, target, original, monkeypat
     assert_complete(target, original)
 
 
-def test_silent_server_times_out(server, target, original, monkeypatch):
+def test_silent_server_times_out(server, target, original, monkeypatch, capsys):
     monkeypatch.setattr(cifar10_utils, 'TIMEOUT', 0.2)
     server.set_sources('good')
     with socket.create_server(('127.0.0.1', 0)) as silent:  # accepts, and never answers
-        cifar10_utils.get_cifar10(target, data_url=f'http://127.0.0.1:{silent.getsockname()[1]}/')
+        address = f'http://127.0.0.1:{silent.getsockname()[1]}/'
+        cifar10_utils.get_cifar10(target, data_url=address)
+    assert f'No luck with {address}: timed out\n' in capsys.readouterr().err
     assert_complete(target, original)
 
 
@@ -230,9 +329,11 @@ def test_archive_put_by_hand_is_used(server, target, original, tmp_path, place):
 
 def test_archive_put_by_hand_with_another_md5_is_passed_over(server, target, original, capsys):
     target.parent.mkdir()
-    (target.parent / 'cifar-10-python.tar.gz').write_bytes(server.archive[:-1])
+    archive = target.parent / 'cifar-10-python.tar.gz'
+    archive.write_bytes(server.archive[:-1])
     cifar10_utils.get_cifar10(target, data_url=server.url('good'))
-    assert 'is passed over' in capsys.readouterr().err
+    told = f'{archive} is passed over: its MD5 is not {md5(server.archive)}\n'
+    assert capsys.readouterr().err.startswith(told)
     assert_complete(target, original)
 
 
@@ -241,26 +342,59 @@ def test_without_a_network_the_ways_on_are_listed(server, target, monkeypatch):
         address = f'http://127.0.0.1:{closed.getsockname()[1]}/'
     monkeypatch.setattr(cifar10_utils, 'SOURCES', (address,))
     with pytest.raises(DataError) as error:
-        cifar10_utils.get_cifar10(target)
-    message = str(error.value)
-    assert str(target) in message and address in message and 'refused' in message
-    assert f'put it at {target.parent / "cifar-10-python.tar.gz"}' in message
-    assert '--data_dir' in message and '--data_url' in message and '--dataset shapes10' in message
+        cifar10_utils.get_cifar10(target, data_url=address.replace('http', 'https'))
+    refused = f'[Errno {errno.ECONNREFUSED}] {os.strerror(errno.ECONNREFUSED)}'
+    assert str(error.value) == (
+        f'CIFAR-10 is not in {target} and could not be fetched '
+        f'({address.replace("http", "https")}: {refused}; {address}: {refused}). Three ways on:\n'
+        f'  1. get cifar-10-python.tar.gz by hand (MD5 {md5(server.archive)}, for instance from {address}) '
+        f'and put it at {target.parent / "cifar-10-python.tar.gz"}\n'
+        '  2. pass a folder with data_batch_1 ... test_batch as --data_dir, or a working address as --data_url\n'
+        '  3. use the built-in data set: --dataset shapes10'
+    )
     assert not target.exists()
 
 
 @pytest.mark.parametrize(
-    'url', ['file:///etc/hostname', 'ftp://127.0.0.1/a', 'a', '', 'http://', 'http://[', 'http://a b/']
+    'url',
+    ['file:///etc/hostname', 'ftp://127.0.0.1/a', 'a', '', 'http://', 'http://[', 'http://a b/'],
+    ids=['file', 'ftp', 'word', 'nothing', 'no host', 'half a host', 'space'],
 )
 def test_other_addresses_are_refused(server, target, url):
-    with pytest.raises(DataError, match=r'expected an address|no valid address|no host'):
+    reasons = 'expected an address that begins with http:// or https://', r'no valid address \(.+\)', 'no host given'
+    with pytest.raises(DataError, match=rf'\({re.escape(url)}: ({"|".join(reasons)})[;)]'):
         cifar10_utils.get_cifar10(target, data_url=url)
 
 
 def test_file_with_another_md5_in_the_archive_is_refused(server, target, original, monkeypatch):
     monkeypatch.setattr(cifar10_utils, 'FILE_MD5', original[2] | {'data_batch_3': md5(b'')})
-    with pytest.raises(DataError, match=r'data_batch_3 in .* has another MD5'):
+    with pytest.raises(DataError) as error:
         cifar10_utils.get_cifar10(target, data_url=server.url('good'))
+    archive = target.parent / 'cifar-10-python.tar.gz'
+    assert str(error.value) == (
+        f'data_batch_3 in {archive} has another MD5 than {md5(b"")}: delete the archive and run again'
+    )
+    assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    ('name', 'end', 'cause'),
+    [('evil', None, KeyError), ('cifar-10-batches-py', -100, EOFError), ('', 0, tarfile.TarError)],
+)
+def test_archive_that_cannot_be_unpacked_is_named(server, target, original, monkeypatch, name, end, cause):
+    """It lacks a file, its end, or everything; with the right MD5 that takes a wrong MD5 in the program."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode='w:gz') as tar:
+        tar.add(original[0], name)
+    data, archive = buffer.getvalue()[:end], target.parent / 'cifar-10-python.tar.gz'
+    monkeypatch.setattr(cifar10_utils, 'ARCHIVE_MD5', md5(data))
+    target.parent.mkdir()
+    archive.write_bytes(data)
+    with pytest.raises(DataError) as error:
+        cifar10_utils.get_cifar10(target)
+    reason = error.value.__cause__
+    assert isinstance(reason, cause)
+    assert str(error.value) == f'{archive} cannot be unpacked ({reason}): delete it and run again'
     assert not target.exists()
 
 
@@ -280,8 +414,11 @@ def test_only_the_expected_files_are_unpacked(server, target, original, tmp_path
 
 def test_place_that_cannot_be_written(server, tmp_path):
     (tmp_path / 'file').touch()
-    with pytest.raises(DataError, match='cannot be written'):
-        cifar10_utils.get_cifar10(tmp_path / 'file' / 'cifar10' / 'x', data_url=server.url('good'))
+    data_dir = tmp_path / 'file' / 'cifar10' / 'x'
+    with pytest.raises(DataError) as error:
+        cifar10_utils.get_cifar10(data_dir, data_url=server.url('good'))
+    reason = os.strerror(errno.ENOTDIR)
+    assert str(error.value) == f'{data_dir} cannot be written ({reason}): make room there or pass another --data_dir'
 
 
 def test_two_that_fetch_at_once_fetch_once(server, target, original):

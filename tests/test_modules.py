@@ -142,6 +142,11 @@ def test_sizes_may_be_numpy_integers():
     assert torch_mlp(torch.zeros(B, 4)).shape == (B, 7)
 
 
+@pytest.mark.parametrize('mlp', [MLP, mlp_pytorch.MLP])
+def test_sizes_may_be_one(mlp):
+    assert [type(layer).__name__[:6] for layer in mlp(1, [1], 1).linear_layers] == ['Linear'] * 2
+
+
 @pytest.mark.parametrize('sizes', [(0, [5], 3), (4, [0], 3), (4, [5, -1], 3), (4, [5], 0), (-2, [], 3)])
 @pytest.mark.parametrize('mlp', [MLP, mlp_pytorch.MLP])
 def test_sizes_must_be_positive(mlp, sizes):
@@ -447,7 +452,8 @@ def test_torch_activations(activation, expected):
 
 def test_every_torch_activation_and_initialisation_is_tested_here():
     assert set(mlp_pytorch.ACTIVATIONS) == {'relu', 'leaky_relu', 'elu', 'gelu', 'silu', 'tanh'}
-    assert set(mlp_pytorch.INITS) == {'normal', 'pytorch', 'xavier', 'kaiming'}
+    # 'local' has a file of its own, test_mlp_pytorch.py.
+    assert set(mlp_pytorch.INITS) == {'normal', 'pytorch', 'xavier', 'kaiming', 'local'}
     assert set(mlp_pytorch.BATCH_NORMS) == {'torch', 'autograd', 'manual'}
 
 
@@ -483,7 +489,15 @@ def test_no_gradient_is_subnormal_when_probabilities_underflow():
         assert np.all((dx == 0) | (np.abs(dx) >= np.finfo(dtype).tiny))
 
 
-@pytest.mark.parametrize('option', ['batch_norm', 'activation', 'init'])
-def test_unknown_option_of_the_pytorch_mlp_is_named(option):
-    with pytest.raises(ValueError, match='got nonsense'):
+@pytest.mark.parametrize(
+    ('option', 'known'),
+    [
+        ('batch_norm', ['none', *mlp_pytorch.BATCH_NORMS]),
+        ('activation', mlp_pytorch.ACTIVATIONS),
+        ('init', mlp_pytorch.INITS),
+    ],
+)
+def test_unknown_option_of_the_pytorch_mlp_is_named_with_the_known_ones(option, known):
+    with pytest.raises(ValueError) as error:
         mlp_pytorch.MLP(4, [3], 2, **{option: 'nonsense'})
+    assert str(error.value) == f'expected one of {", ".join(known)}, got nonsense'
