@@ -35,7 +35,7 @@ FILES = ['config.json', 'history.csv', 'confusion.csv', 'summary.json']  # the t
 
 def runs(name):
     """Names of the runs of a row: 'NAME/seed42' and so on."""
-    return [f'{name}/seed{42 + i}' for i in range(ROWS[name].seeds)]
+    return [f'{name}/seed{42 + i}' for i in range(ROWS[name].seeds)] if name in ROWS else []
 
 
 def is_held(run):
@@ -78,6 +78,8 @@ def do(trial):
     if run is None:  # the queue is empty
         trial.study.stop()
         raise optuna.TrialPruned
+    if run not in runs(run.rpartition('/')[0]):
+        raise optuna.TrialPruned(f'{run} was queued when rows.py had it')
     texts = train(run)
     keep(run, texts)
     for name, text in texts.items():

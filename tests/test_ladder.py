@@ -40,6 +40,8 @@ def trials(folder):
 
 
 def test_two_workers_share_the_runs(easy_data_dir, tmp_path):
+    study = ladder.open_study(f'sqlite:///{tmp_path}/ladder.db')
+    study.enqueue_trial({}, user_attrs={'run': 'gone/seed42'})  # of a row that somebody has taken out since
     workers = [worker(tmp_path, easy_data_dir) for _ in range(2)]
     outputs = [w.communicate(timeout=300)[0] for w in workers]
     assert [w.returncode for w in workers] == [0, 0], outputs
