@@ -138,17 +138,17 @@ def names():
 
 
 def ladder(rows, step_by_step=False):
-    """Those of the rows that results/ holds: accuracy on the validation split, and the gain over the first row.
+    """Those of the rows that results/ holds: accuracy on the validation split, and the gain over the default.
 
     With `step_by_step`, the gain is that over the row above.
     """
     header = ['modification', 'validation accuracy %', 'gain', 'seeds', 'why', 'what came of it', 'flags']
-    lines, base = [], None
+    lines, base = [], percent_mean('ladder/default', 'validation_accuracy')
     for name in filter(runs, rows):
         configs, summaries, _ = zip(*runs(name), strict=True)
         mean = percent_mean(name, 'validation_accuracy')
-        gain = f'{mean - base:+.1f}' if base else ''
-        base = mean if step_by_step or not base else base
+        gain = f'{mean - base:+.1f}' if mean != base else ''
+        base = mean if step_by_step else base
         flags = shared_command(configs).partition(' --')[2]
         about, accuracy = rows[name], percent(summaries, 'validation_accuracy')
         lines.append([about.title, accuracy, gain, f'{len(configs)}', about.why, about.kept, f'`--{flags}`'])
@@ -215,7 +215,7 @@ that on the 5,000 images kept apart.
 
 {ladder}
 
-Then together, each row with what it adds to the row above; the last rows are longer.
+Then added up: each row has the modifications of those above it, and its gain over the row above.
 
 {steps}
 """

@@ -113,13 +113,13 @@ COMBINED = {
     'together': (
         '--standardize --batch_norm torch --optimizer adamw --learning_rate 1e-2 --lr_schedule onecycle',
         'what helped one by one, at once',
-        '',
+        'gains more than any of them alone',
     ),
-    'wide': ('--dnn_hidden_units 1000 --learning_rate 5e-3', 'capacity, now that the steps are well made', ''),
+    'wide': ('--dnn_hidden_units 1000 --learning_rate 5e-3', 'capacity', 'gains as much as it did alone'),
     'deep': (
         '--dnn_hidden_units 2048,2048,1024 --init kaiming --learning_rate 2e-3 --precision bf16',
         'depth, started well and normalised',
-        '',
+        'gains: a deep network learns once its signals keep their size',
     ),
     'gelu': ('--activation gelu', 'a smooth ReLU', ''),
     'local_init': ('--init local', 'pixels that are near each other belong together', ''),

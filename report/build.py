@@ -343,14 +343,27 @@ def escaped(text):
 
 def ladder_table():
     """The modifications of the default MLP, best first, below the default itself."""
-    rows = {}
-    for name, about in results.LADDER.items():
-        accuracies = [100 * summary['validation_accuracy'] for _, summary, _ in runs(name)]
-        rows[name] = (statistics.mean(accuracies), spread(accuracies, 1), about)
-    base = rows.pop('ladder/default')
-    lines = [['the default', base[1], '', '', '']]
-    for mean, accuracy, about in sorted(rows.values(), key=lambda row: -row[0]):
-        gain = f'${mean - base[0]:+.1f}$'
+    found = [ladder_row(name, about) for name, about in results.LADDER.items()]
+    base, *others = found
+    return ladder_tabular([base, *sorted(others, key=lambda row: -row[0])], [base] * len(found))
+
+
+def steps_table():
+    """The modifications that are added up, each with its gain over the one before."""
+    found = [ladder_row(name, about) for name, about in results.STEPS.items() if results.runs(name)]
+    return ladder_tabular(found, [ladder_row('ladder/default', results.LADDER['ladder/default']), *found])
+
+
+def ladder_row(name, about):
+    accuracies = [100 * summary['validation_accuracy'] for _, summary, _ in runs(name)]
+    return statistics.mean(accuracies), spread(accuracies, 1), about
+
+
+def ladder_tabular(found, bases):
+    """A line for each row, with its gain over one of `bases`."""
+    lines = []
+    for (mean, accuracy, about), (base, _, _) in zip(found, bases, strict=False):
+        gain = f'${mean - base:+.1f}$' if mean != base else ''
         lines.append([escaped(about.title), accuracy, gain, escaped(about.why), escaped(about.kept)])
     ragged = r'>{\raggedright\arraybackslash}p'
     header = ['modification', r'validation [\%]', 'gain', 'why', 'what came of it']
@@ -560,6 +573,7 @@ def build(folder):
         'memory': memory_table(flags['batch_size'], flags['dnn_hidden_units'][0]),
         'times': times_table(),
         'ladder': ladder_table(),
+        'steps': steps_table(),
         'convnet': convnet_table(layers),
         'numbers': ''.join(rf'\newcommand{{\{name}}}{{{tex}}}' + '\n' for name, tex in numbers(cost, layers).items()),
     }
