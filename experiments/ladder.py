@@ -26,7 +26,7 @@ from rows import ROWS
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from train_utils import ArgumentParser, write_atomically  # noqa: E402
+from train_utils import ArgumentParser, RunError, run_script, write_atomically  # noqa: E402
 
 RESULTS, RUNS = ROOT / 'results', ROOT / 'runs'
 HEARTBEAT = 30  # twice as long without one, and a worker counts as dead
@@ -126,7 +126,7 @@ def work(storage, wanted):
     collect(study)
 
 
-def main():
+def parse_flags():
     parser = ArgumentParser(prog='ladder.py', description=__doc__.splitlines()[0])
     parser.add_argument('rows', nargs='*', metavar='ROW', help=f'of {", ".join(ROWS)}; all if none is named')
     parser.add_argument(
@@ -134,10 +134,15 @@ def main():
     )
     parser.add_argument('--list', action='store_true', help='show the rows with the runs that are missing')
     flags = parser.parse_args()
-    names = flags.rows or list(ROWS)
-    for name in names:
+    for name in flags.rows:
         if name not in ROWS:
             parser.error(f'there is no row {name!r}; the rows are {", ".join(ROWS)}')
+    return flags
+
+
+def climb(flags):
+    """Shows the rows, or does those of their runs that are missing."""
+    names = flags.rows or list(ROWS)
     missing = [run for name in names for run in runs(name) if not is_held(run)]
     if flags.list:
         for name in names:
@@ -147,8 +152,8 @@ def main():
         work(flags.storage, missing)
         missing = [run for run in missing if not is_held(run)]
         if missing:
-            sys.exit(f'ladder.py: not done, or being done by another worker: {", ".join(missing)}')
+            raise RunError(f'not done, or being done by another worker: {", ".join(missing)}')
 
 
 if __name__ == '__main__':
-    main()
+    run_script(climb, parse_flags())

@@ -116,9 +116,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('files', nargs='*', metavar='FILE', help=f'some of {", ".join(known)} (default: all)')
     parser.add_argument('--jobs', type=int, default=1, help='mutants tried at once (default: 1)')
-    parser.add_argument(
-        '--usual', action='store_true', help='the first group by tests/usual_check.py, a table only'
-    )
+    parser.add_argument('--usual', action='store_true', help='the first group by tests/usual_check.py, a table only')
     flags = parser.parse_args()
     if unknown := set(flags.files) - set(known):
         parser.error(f'no mutants are made of {", ".join(sorted(unknown))}')

@@ -429,7 +429,7 @@ def test_std_counts_every_image_once_and_is_exact():
     images = np.zeros((2002, 3, 32, 32), np.uint8)
     images[[1000, 2000]] = 1
     std = cifar10_utils.make_data_sets(images, np.zeros(2002, int), images, np.zeros(2002, int), standardize=True)
-    np.testing.assert_allclose(std['train'].std, np.full((3, 1, 1), 1000**0.5 / 1001), rtol=1e-7, strict=False)
+    np.testing.assert_allclose(std['train'].std, np.full((3, 1, 1), 1000**0.5 / 1001), rtol=1e-7)
 
 
 def test_standardize_leaves_a_constant_channel_alone(raw):

@@ -88,5 +88,11 @@ def test_the_flags_of_a_row_are_good(name):
 def test_an_unknown_row_is_refused(monkeypatch, capsys):
     monkeypatch.setattr(sys, 'argv', ['ladder.py', 'nonesuch'])
     with pytest.raises(SystemExit) as error:
-        ladder.main()
+        ladder.parse_flags()
     assert error.value.code == 2 and "no row 'nonesuch'" in capsys.readouterr().err
+
+
+def test_a_list_whose_reader_goes_away():
+    command = f'{sys.executable} experiments/ladder.py --list | head -1'
+    result = subprocess.run(['sh', '-c', command], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert result.stdout.count('\n') == 1 and 'Traceback' not in result.stderr
