@@ -575,8 +575,8 @@ def run_script(train, flags):
     # Either is None if the program was started with it closed.
     sys.stdout = sys.stdout or open(os.devnull, 'w')  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, 'w')  # noqa: SIM115
-    # A path may hold what the terminal cannot show, and a pipe or a log gets each line at once.
-    sys.stdout.reconfigure(errors='backslashreplace', line_buffering=True)
+    # A path may hold what the terminal cannot show.
+    sys.stdout.reconfigure(errors='backslashreplace')
     try:
         train(flags)
     except UsageError as error:

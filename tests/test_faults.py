@@ -219,6 +219,8 @@ def test_a_pipe_that_is_closed(data_dir, tmp_path):
         'train_mlp_numpy', data_dir, tmp_path / 'run', stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as running:
         assert running.stdout.readline().startswith(b'step')
+        history = tmp_path / 'run' / 'history.csv'
+        assert not history.exists() or history.read_text().count('\n') < 40, 'the line was held back'
         running.stdout.close()
         err = running.stderr.read().decode()
     assert running.returncode == 1
