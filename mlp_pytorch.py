@@ -1,6 +1,7 @@
 """Question 2: the multi-layer perceptron in PyTorch."""
 
 import math
+from functools import partial
 
 import numpy as np
 import torch
@@ -28,22 +29,31 @@ def normal_(weight):
     weight.data.copy_(torch.from_numpy(np.random.normal(0, 1e-4, weight.shape)))
 
 
+def kaiming_(weight):
+    nn.init.kaiming_normal_(weight, nonlinearity='relu')
+
+
 def local_(layers, reaches=(1.5, 6.0)):
     """Gives every hidden unit a place in the image, and weights that fall off with the distance from it.
 
     Unit i at p_i with the reach r_i starts with w_ij ∝ n_ij exp(−|p_i − p_j|² / 2 r_i²), where p_j is the place of the
     pixel or unit that it reads, n is normal noise, over pixels smoothed by a Gaussian of one pixel, and |w_i|² = 2.
-    Places are uniform, reaches log-uniform. Only the start is local: every weight is trained.
+    Places are uniform, reaches log-uniform. Only the start is local: every weight is trained. The last layer is as with
+    kaiming_.
 
     Args:
-        layers: the hidden linear layers in order, of which the first reads images of 3 x 32 x 32 pixels.
+        layers: the linear layers in order, of which the first reads images of 3 x 32 x 32 pixels.
         reaches: smallest and largest, in pixels.
+    Raises:
+        ValueError: if the first layer reads anything else.
     """
-    side = 32
+    side, (*hidden, last) = 32, layers
+    if layers[0].in_features != 3 * side**2:
+        raise ValueError(f'local weights are for images of 3 x 32 x 32 pixels, got {layers[0].in_features} inputs')
     axis = torch.arange(side) + 0.5
     places = torch.cartesian_prod(axis, axis).repeat(3, 1)  # (3 side², 2), of the pixels
     blur = torch.exp(-((axis[:, None] - axis) ** 2) / 2)
-    for layer in layers:
+    for layer in hidden:
         n_out, n_in = layer.weight.shape
         noise = torch.randn(n_out, n_in)
         if layer is layers[0]:
@@ -53,14 +63,21 @@ def local_(layers, reaches=(1.5, 6.0)):
         weight = noise * torch.exp(-((torch.cdist(own_places, places) / reach) ** 2) / 2)
         layer.weight.data.copy_(weight * (2 / (weight**2).sum(1, keepdim=True)).sqrt())
         places = own_places
+    kaiming_(last.weight)
+
+
+def each(init_, layers):
+    """Initialises the weight of each layer."""
+    for layer in layers:
+        init_(layer.weight)
 
 
 INITS = {
-    'normal': normal_,
-    'pytorch': lambda weight: nn.init.kaiming_uniform_(weight, a=5**0.5),  # what nn.Linear does by itself
-    'xavier': nn.init.xavier_normal_,
-    'kaiming': lambda weight: nn.init.kaiming_normal_(weight, nonlinearity='relu'),
-    'local': lambda weight: nn.init.kaiming_normal_(weight, nonlinearity='relu'),  # the last layer; see local_
+    'normal': partial(each, normal_),
+    'pytorch': partial(each, partial(nn.init.kaiming_uniform_, a=5**0.5)),  # what nn.Linear does by itself
+    'xavier': partial(each, nn.init.xavier_normal_),
+    'kaiming': partial(each, kaiming_),
+    'local': local_,
 }
 
 
@@ -92,10 +109,6 @@ class MLP(nn.Module):
         for name, known in [(batch_norm, ['none', *BATCH_NORMS]), (activation, ACTIVATIONS), (init, INITS)]:
             if name not in known:
                 raise ValueError(f'expected one of {", ".join(known)}, got {name}')
-        if init == 'local' and n_inputs != 3 * 32 * 32:
-            raise ValueError(
-                f'expected images of 3 x 32 x 32 pixels for the local initialisation, got {n_inputs} inputs'
-            )
         layers = []
         n_in = n_inputs
         for n_out in n_hidden:
@@ -108,11 +121,9 @@ class MLP(nn.Module):
             n_in = n_out
         layers.append(nn.Linear(n_in, n_classes))
         self.layers = nn.Sequential(*layers)
+        INITS[init](self.linear_layers)
         for layer in self.linear_layers:
-            INITS[init](layer.weight)
             nn.init.zeros_(layer.bias)
-        if init == 'local':
-            local_(self.linear_layers[:-1])
 
     @property
     def linear_layers(self):

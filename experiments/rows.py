@@ -3,7 +3,6 @@
 experiments/ladder.py does the runs, experiments/results.py turns them into tables.
 """
 
-from itertools import accumulate
 from typing import NamedTuple
 
 
@@ -140,11 +139,9 @@ def validated(name, flags, why, kept):
 
 
 LADDER = {f'ladder/{name}': validated(name, *about) for name, about in SINGLE.items()}
-STEPS = {
-    f'ladder/combined_{name}': validated(name, ' '.join(added), *about)
-    for (name, (_, *about)), added in zip(
-        COMBINED.items(), accumulate(([flags] for flags, _, _ in COMBINED.values())), strict=True
-    )
-}
+STEPS, so_far = {}, ''
+for name, (added, *about) in COMBINED.items():
+    so_far = f'{so_far} {added}'.strip()
+    STEPS[f'ladder/combined_{name}'] = validated(name, so_far, *about)
 
 ROWS = NETWORKS | LADDER | STEPS | {'convnet_pytorch_fp32': Row(CONVNET, '--precision fp32 --max_steps 2000')}

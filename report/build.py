@@ -127,7 +127,10 @@ def plot_twins(path):
 
 
 def confusion(name):
-    """Names of the classes, and how many of each true class (rows) are taken for each class, (seeds, 10, 10)."""
+    """Names of the classes, the test images by seed, true and predicted class, (seeds, 10, 10), and their shares.
+
+    The shares are of all seeds and of each true class, (10, 10).
+    """
     counts = []
     for run in sorted((results.ROOT / 'results' / name).glob('seed*')):
         if not (run / 'confusion.csv').exists():
@@ -135,13 +138,13 @@ def confusion(name):
         with open(run / 'confusion.csv', newline='', encoding='utf-8') as file:
             (_, *names), *lines = csv.reader(file)
         counts.append([list(map(int, line[1:])) for line in lines])
-    return names, np.array(counts)
+    counts = np.array(counts)
+    return names, counts, counts.sum(axis=0) / counts.sum(axis=(0, 2))[:, None]
 
 
 def plot_confusion(path, name):
     """The confusion matrix over all seeds, in percent."""
-    names, counts = confusion(name)
-    shares = counts.sum(axis=0) / counts.sum(axis=(0, 2))[:, None]
+    names, _, shares = confusion(name)
     figure = Figure(figsize=(4.1, 3.7), layout='constrained')
     axes = figure.subplots()
     axes.imshow(shares, cmap='Greys', vmin=0, vmax=1)
@@ -345,13 +348,14 @@ def ladder_table():
     """The modifications of the default MLP, best first, below the default itself."""
     found = [ladder_row(name, about) for name, about in results.LADDER.items()]
     base, *others = found
-    return ladder_tabular([base, *sorted(others, key=lambda row: -row[0])], [base] * len(found))
+    others.sort(key=lambda row: -row[0])
+    return ladder_tabular([base, *others], [base] * len(found))
 
 
 def steps_table():
     """The modifications that are added up, each with its gain over the one before."""
     found = [ladder_row(name, about) for name, about in results.STEPS.items() if results.runs(name)]
-    return ladder_tabular(found, [ladder_row('ladder/default', results.LADDER['ladder/default']), *found])
+    return ladder_tabular(found, [ladder_row('ladder/default', results.LADDER['ladder/default']), *found[:-1]])
 
 
 def ladder_row(name, about):
@@ -362,7 +366,7 @@ def ladder_row(name, about):
 def ladder_tabular(found, bases):
     """A line for each row, with its gain over one of `bases`."""
     lines = []
-    for (mean, accuracy, about), (base, _, _) in zip(found, bases, strict=False):
+    for (mean, accuracy, about), (base, _, _) in zip(found, bases, strict=True):
         gain = f'${mean - base:+.1f}$' if mean != base else ''
         lines.append([escaped(about.title), accuracy, gain, escaped(about.why), escaped(about.kept)])
     ragged = r'>{\raggedright\arraybackslash}p'
@@ -462,8 +466,7 @@ def speedrun_numbers():
 
 
 def confusion_numbers():
-    names, counts = confusion('convnet_pytorch')
-    shares = counts.sum(axis=0) / counts.sum(axis=(0, 2))[:, None]
+    names, counts, shares = confusion('convnet_pytorch')
     recognised = counts.diagonal(axis1=1, axis2=2) / counts.sum(axis=2)  # (seeds, 10)
     varied = np.ptp(recognised, axis=0).argmax()
     vehicle = np.isin(names, ['airplane', 'automobile', 'ship', 'truck'])

@@ -6,9 +6,11 @@ import os
 os.environ['OMP_NUM_THREADS'] = '1'
 os.environ['OPENBLAS_NUM_THREADS'] = '1'
 
+import contextlib
 import importlib
 import json
 import pickle
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -96,6 +98,21 @@ def process(script, *args, **kwargs):
     """A training script as a process of its own."""
     command = [sys.executable, str(ROOT / f'{script}.py'), *map(str, args)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, **kwargs)
+
+
+def in_a_terminal(command, columns):
+    """Runs a command in a terminal of so many columns; its exit status, and the bytes that it shows."""
+    fcntl, pty, termios = map(pytest.importorskip, ('fcntl', 'pty', 'termios'))
+    master, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack('4H', 30, columns, 0, 0))
+    with subprocess.Popen(list(map(str, command)), stdout=terminal, stderr=terminal) as running:
+        os.close(terminal)
+        shown = b''
+        with contextlib.suppress(OSError):  # what Linux raises at the end of a terminal
+            while chunk := os.read(master, 4096):
+                shown += chunk
+    os.close(master)
+    return running.returncode, shown
 
 
 def read_checkpoint(path):

@@ -1,10 +1,7 @@
 """The command line of the three training scripts: defaults, what each flag does, and what a wrong one is told."""
 
-import contextlib
 import json
-import os
 import re
-import struct
 import subprocess
 import sys
 
@@ -12,7 +9,7 @@ import batches
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, SCRIPTS, SHORT, failing_run, failing_short_run, parse, process, short_run
+from conftest import ROOT, SCRIPTS, SHORT, failing_run, failing_short_run, in_a_terminal, parse, process, short_run
 
 import cifar10_utils
 
@@ -431,16 +428,7 @@ def test_the_numpy_script_imports_no_torch(data_dir, tmp_path):
 
 @pytest.mark.parametrize('quiet', [False, True])
 def test_a_terminal_shows_rate_and_time_left(data_dir, tmp_path, quiet):
-    fcntl, pty, termios = map(pytest.importorskip, ('fcntl', 'pty', 'termios'))
-    master, terminal = pty.openpty()
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack('4H', 30, 90, 0, 0))  # 30 lines of 90 columns
     command = [sys.executable, ROOT / 'train_mlp_numpy.py', '--max_steps', '900', '--batch_size', '50']
     command += ['--data_dir', data_dir, '--out_dir', tmp_path / 'run', *(['--quiet'] if quiet else [])]
-    with subprocess.Popen(list(map(str, command)), stdout=terminal, stderr=terminal):
-        os.close(terminal)
-        shown = b''
-        with contextlib.suppress(OSError):  # what Linux raises at the end of a terminal
-            while chunk := os.read(master, 4096):
-                shown += chunk
-    os.close(master)
+    _, shown = in_a_terminal(command, columns=90)
     assert bool(re.search(rb'\d\d:\d\d<\d\d:\d\d, .*images/s', shown)) != quiet

@@ -1,17 +1,27 @@
 """What goes wrong around a run: disks, signals, pipes, terminals, other processes. Nothing is lost, nothing hangs."""
 
-import contextlib
 import os
 import shlex
 import shutil
 import signal
-import struct
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
-from conftest import CHECKPOINTS, ROOT, SCRIPTS, SHORT, assert_same_run, failing_short_run, process, short_run, snapshot
+from conftest import (
+    CHECKPOINTS,
+    ROOT,
+    SCRIPTS,
+    SHORT,
+    assert_same_run,
+    failing_short_run,
+    in_a_terminal,
+    process,
+    short_run,
+    snapshot,
+)
 from test_resume import STATEFUL, interrupted_run
 
 from train_utils import previous_of
@@ -22,11 +32,15 @@ LONG = {  # some seconds, evaluated often
 }
 
 
-def start(script, data_dir, out_dir, *args, launcher=(), **kwargs):
+def command(script, data_dir, out_dir, *args, launcher=()):
+    """The command of a long run."""
+    words = [sys.executable, *launcher, ROOT / f'{script}.py', *LONG[script].split()]
+    return list(map(str, [*words, '--data_dir', data_dir, '--out_dir', out_dir, *args]))
+
+
+def start(*args, launcher=(), **kwargs):
     """A long run as a process of its own."""
-    command = [sys.executable, *launcher, ROOT / f'{script}.py', *LONG[script].split(), '--data_dir', data_dir]
-    command = [*command, '--out_dir', out_dir, *args]
-    return subprocess.Popen(list(map(str, command)), **kwargs)
+    return subprocess.Popen(command(*args, launcher=launcher), **kwargs)
 
 
 def wait_for(path, running, seconds=120):
@@ -165,6 +179,7 @@ def test_two_runs_cannot_share_a_folder(data_dir, tmp_path):
     assert_same_run(tmp_path / 'run', tmp_path / 'alone')
 
 
+@pytest.mark.skipif(not Path('/proc').is_dir(), reason='no /proc to find the workers in')
 def test_torchrun_goes_on_when_a_worker_is_killed(data_dir, tmp_path):
     launcher = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', '--max_restarts=1']
     # The second is for torch 2.6, which else hangs after a restart: https://github.com/pytorch/pytorch/issues/135712
@@ -189,8 +204,7 @@ def test_torchrun_goes_on_when_a_worker_is_killed(data_dir, tmp_path):
 
 
 def is_training(pid):
-    with open(f'/proc/{pid}/cmdline', 'rb') as file:
-        return b'train_mlp_pytorch.py' in file.read() and not file.closed
+    return b'train_mlp_pytorch.py' in Path(f'/proc/{pid}/cmdline').read_bytes()
 
 
 # The user and the terminal
@@ -235,26 +249,17 @@ def test_a_pipe_that_is_closed(data_dir, tmp_path):
 @pytest.mark.parametrize('script', ['train_mlp_numpy', 'train_mlp_pytorch'])
 def test_no_terminal_at_all(data_dir, tmp_path, script):
     args = [*SHORT[script].split(), '--data_dir', data_dir, '--out_dir', tmp_path / 'run']
-    command = shlex.join(map(str, [sys.executable, ROOT / f'{script}.py', *args]))
+    quoted = shlex.join(map(str, [sys.executable, ROOT / f'{script}.py', *args]))
     for more, status in [('', 0), ('', 2), ('--resume', 0)]:
-        closed = f'{command} {more} <&- >&- 2>&-'
+        closed = f'{quoted} {more} <&- >&- 2>&-'
         assert subprocess.run(['sh', '-c', closed], start_new_session=True, timeout=120).returncode == status
     assert (tmp_path / 'run' / 'curves.png').exists()
 
 
 @pytest.mark.parametrize('columns', [20, 1])
 def test_a_narrow_terminal(data_dir, tmp_path, columns):
-    fcntl, pty, termios = map(pytest.importorskip, ('fcntl', 'pty', 'termios'))
-    master, terminal = pty.openpty()
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack('4H', 30, columns, 0, 0))
-    with start('train_mlp_numpy', data_dir, tmp_path / 'run', stdout=terminal, stderr=terminal) as running:
-        os.close(terminal)
-        shown = b''
-        with contextlib.suppress(OSError):  # what Linux raises at the end of a terminal
-            while chunk := os.read(master, 4096):
-                shown += chunk
-    os.close(master)
-    assert running.returncode == 0
+    status, shown = in_a_terminal(command('train_mlp_numpy', data_dir, tmp_path / 'run'), columns)
+    assert status == 0
     assert b'test accuracy' in shown and b'Traceback' not in shown
 
 
