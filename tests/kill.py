@@ -72,6 +72,7 @@ def main():
     parser.add_argument('--seed', type=int, default=0, help='of the moments (default: 0)')
     flags = parser.parse_args()
     sent, rng = signal.Signals[f'SIG{flags.signal}'], random.Random(flags.seed)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are told to ignore it
     os.environ['OMP_NUM_THREADS'] = os.environ['OPENBLAS_NUM_THREADS'] = '1'
 
     failed = False
