@@ -21,6 +21,7 @@ from torch_utils import (
     augment,
     check_torch_flags,
     evaluate,
+    leave,
     load_checkpoint,
     make_ema,
     make_optimizer,
@@ -127,4 +128,4 @@ def train(flags):
 
 
 if __name__ == '__main__':
-    run_script(train, parse_flags())
+    run_script(train, parse_flags(), leave)

@@ -20,6 +20,7 @@ from torch_utils import (
     augment,
     check_torch_flags,
     evaluate,
+    leave,
     load_checkpoint,
     make_ema,
     make_optimizer,
@@ -122,4 +123,4 @@ def train(flags):
 
 
 if __name__ == '__main__':
-    run_script(train, parse_flags())
+    run_script(train, parse_flags(), leave)

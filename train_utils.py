@@ -569,16 +569,18 @@ def _how_to_go_on(flags):
     return f': the same command with --resume continues {flags.out_dir} from its last checkpoint'
 
 
-def run_script(train, flags):
-    """Calls train(flags) and exits: with 2 where the flags are wrong, 1 where the run fails, in one clear line."""
+def run_script(train, flags, leave=sys.exit):
+    """Calls train(flags), then leave(status): 2 where the flags are wrong, 1 where the run fails, in one clear line."""
     name = Path(sys.argv[0]).name
     # Either is None if the program was started with it closed.
     sys.stdout = sys.stdout or open(os.devnull, 'w')  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, 'w')  # noqa: SIM115
     # A path may hold what the terminal cannot show.
     sys.stdout.reconfigure(errors='backslashreplace')
+    status, message = 0, ''
     try:
         train(flags)
+        sys.stdout.flush()
     except UsageError as error:
         status, message = 2, str(error)
     except BrokenPipeError:
@@ -596,7 +598,6 @@ def run_script(train, flags):
             raise
     except KeyboardInterrupt:
         status, message = 130, f'interrupted{_how_to_go_on(flags)}'
-    else:
-        return
-    print(f'{name}: {message}', file=sys.stderr)
-    sys.exit(status)
+    if message:
+        print(f'{name}: {message}', file=sys.stderr)
+    leave(status)

@@ -409,6 +409,23 @@ def test_two_processes_train_as_one(quick, easy_data_dir, tmp_path, augment):
             assert (two[part][name] - value).float().norm() <= 1e-5 * value.float().norm(), name
 
 
+@pytest.mark.parametrize('status', [0, 1])
+def test_one_of_several_processes_ends_before_gloo_can_abort_it(status):
+    """A thread of gloo that drops a tensor while Python ends aborts it, once in many runs; so Python does not end."""
+    program = """if True:
+        import atexit, sys, torch.distributed as dist, torch_utils
+        atexit.register(print, 'Python ends')
+        if sys.argv[2:]:
+            dist.init_process_group('gloo', store=dist.HashStore(), rank=0, world_size=1)
+        torch_utils.leave(int(sys.argv[1]))
+    """
+    for grouped, output in [([], 'Python ends\n'), (['grouped'], '')]:
+        result = subprocess.run(
+            [sys.executable, '-c', program, str(status), *grouped], cwd=ROOT, capture_output=True, text=True, timeout=60
+        )
+        assert (result.returncode, result.stdout) == (status, output), result.stderr
+
+
 def test_the_moving_average_is_that_of_the_weights_after_each_step(quick, data_dir, tmp_path):
     states = []
     for steps in (1, 2, 3):
