@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from custom_batchnorm import CustomBatchNormAutograd, CustomBatchNormManualModule
@@ -133,3 +134,15 @@ class MLP(nn.Module):
     def forward(self, x):
         """Logits (B, n_classes) of x (B, n_inputs), or of images (B, ...) with n_inputs pixels each."""
         return self.layers(x.flatten(1))
+
+
+@torch.no_grad()
+def soft_threshold_(weights, threshold):
+    """Moves every weight towards 0 by the threshold, in place, and no further: w ← sign(w) max(|w| − threshold, 0).
+
+    With the threshold ηλ, after a step of learning rate η, that is the proximal step of the penalty λ Σ|w|. It pulls
+    small weights as hard as large ones, so that an MLP keeps those weights alone that its images need, the local ones
+    (Neyshabur 2020, arXiv 2007.13657).
+    """
+    for weight in weights:
+        weight.copy_(F.softshrink(weight, threshold))

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from mlp_pytorch import ACTIVATIONS, BATCH_NORMS, INITS, MLP
+from mlp_pytorch import ACTIVATIONS, BATCH_NORMS, INITS, MLP, soft_threshold_
 from torch_utils import (
     Machine,
     accuracy,
@@ -49,6 +49,7 @@ def parse_flags(argv=None):
     add = parser.add_argument
     add('--batch_norm', choices=['none', *BATCH_NORMS], default='none', help="the last two are question 3's own")
     add('--dropout', type=number(float, 0, 1), default=0.0, help='probability of dropping a hidden unit')
+    add('--l1_penalty', type=number(float, 0), default=0.0, help='of the weights, taken off after each step')
     add('--activation', choices=list(ACTIVATIONS), default='relu', help='of the hidden layers')
     add('--init', choices=list(INITS), default='normal', help="of the weights; normal is the assignment's")
     flags = parser.parse_args(argv)
@@ -83,6 +84,7 @@ def train(flags):
         activation=flags.activation,
         init=flags.init,
     ).to(machine.device)
+    weights = [layer.weight for layer in model.linear_layers]
     network = machine.parallel(model)
     cross_entropy = nn.CrossEntropyLoss(label_smoothing=flags.label_smoothing)
     optimizer = make_optimizer(flags, model)
@@ -108,6 +110,8 @@ def train(flags):
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+            if flags.l1_penalty:
+                soft_threshold_(weights, flags.l1_penalty * scheduler.get_last_lr()[0])
             scheduler.step()
             if ema:
                 ema.update_parameters(model)

@@ -1032,6 +1032,62 @@ class TestReportImplementation(ReportTestCase):
         self.assertEqual(flops, counter.get_total_flops())
 
 
+class TestReportBestMLP(ReportTestCase):
+    """Question 2: what tells an MLP which pixels are neighbours."""
+
+    def test_eq_local(self):
+        """The weights of `local_`, from the numbers that it draws; float32 errs by 1e-7 in each of some operations."""
+        layers = [nn.Linear(3 * 32 * 32, 5), nn.Linear(5, 4), nn.Linear(4, 3)]
+        torch.manual_seed(0)
+        mlp_pytorch.local_(layers)
+        torch.manual_seed(0)
+        axis = torch.arange(32) + 0.5
+        place_below = torch.stack([axis.repeat_interleave(32), axis.repeat(32)], 1).repeat(
+            3, 1
+        )  # row, column; by colour
+        for layer in layers[:2]:
+            n = torch.randn(layer.out_features, layer.in_features)
+            if layer is layers[0]:
+                kernel = torch.exp(-(torch.arange(-31.0, 32) ** 2) / 2)
+                n = nn.functional.conv2d(n.view(-1, 1, 32, 32), torch.outer(kernel, kernel)[None, None], padding=31)
+                n = n.view(layer.out_features, -1)
+            r = torch.exp(torch.empty(layer.out_features).uniform_(np.log(1.5), np.log(6)))
+            place = 32 * torch.rand(layer.out_features, 2)
+            distance = (place[:, None] - place_below).norm(dim=2)
+            W = n * torch.exp(-(distance**2) / (2 * r[:, None] ** 2))
+            W *= (2 / (W**2).sum(1, keepdim=True)) ** 0.5
+            torch.testing.assert_close(layer.weight.data, W, rtol=1e-4, atol=1e-6)
+            place_below = place
+
+    def test_eq_local_size(self):
+        """The mean over all signs of noise and inputs, exactly, for inputs of any sizes whose squares average to 1."""
+        W = self.rng.normal(size=4)
+        W *= (2 / (W**2).sum()) ** 0.5
+        signs = np.array(list(product([-1, 1], repeat=4)))
+        sizes = self.rng.normal(size=(50, 4))
+        sizes /= np.sqrt((sizes**2).mean(axis=0))
+        z = signs[:, None, None] * sizes[:, None]  # (16, 50, 1, 4)
+        outputs = (signs * W * np.maximum(0, z)).sum(axis=-1)  # (16, 50, 16)
+        self.assert_equal_formulas((outputs**2).mean(), (W**2).sum() / 2)
+        self.assert_equal_formulas((outputs**2).mean(), 1)
+
+    def test_eq_soft_threshold(self):
+        """No V near the minimum or far from it does better, weight by weight."""
+        W, threshold = self.rng.normal(size=(3, 4)), 0.4
+        V = np.sign(W) * np.maximum(abs(W) - threshold, 0)
+
+        def objective(V):
+            return (V - W) ** 2 / 2 + threshold * abs(V)
+
+        for scale in (1e-4, 1e-2, 1):
+            for _ in range(100):
+                self.assertTrue((objective(V) <= objective(V + scale * self.rng.normal(size=V.shape))).all())
+        self.assertTrue((V == 0).any() and (V != 0).any())
+        weight = torch.from_numpy(W.copy())
+        mlp_pytorch.soft_threshold_([weight], threshold)
+        self.assert_equal_formulas(weight.numpy(), V)
+
+
 class TestReportBatchNorm(ReportTestCase):
     """Question 3: one neuron, x_1 ... x_B."""
 

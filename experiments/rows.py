@@ -122,13 +122,10 @@ COMBINED = {
     ),
     'gelu': ('--activation gelu', 'a smooth ReLU', ''),
     'local_init': ('--init local', 'pixels that are near each other belong together', ''),
-    'regularised': (
-        '--weight_decay 0.05 --label_smoothing 0.1 --ema 0.99',
-        'what is made against overfitting, for a network that can',
-        '',
-    ),
+    'regularised': ('--label_smoothing 0.1 --ema 0.99', 'no reward for certainty, and the noise averaged away', ''),
+    'augmented': ('--augment affine', 'no image twice', ''),
+    'l1_penalty': ('--l1_penalty 0.03', 'weights that nothing needs go to 0', ''),
     'longer': ('--batch_size 500 --epochs 20', 'three times as many passes', ''),
-    'longer_augmented': ('--augment affine', 'no image twice', ''),
 }
 
 VALIDATED = '--validation_size 5000 --eval_freq 500'

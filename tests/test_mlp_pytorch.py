@@ -1,9 +1,13 @@
-"""The initialisation of the PyTorch MLP that no twin in NumPy has."""
+"""What no twin in NumPy has: the local initialisation, and the L1 penalty."""
+
+import math
 
 import pytest
 import torch
+from conftest import read_checkpoint, short_run
 
-from mlp_pytorch import MLP
+import train_mlp_pytorch
+from mlp_pytorch import MLP, soft_threshold_
 
 
 def centre_and_spread(energy, places):
@@ -74,3 +78,35 @@ def test_local_without_hidden_layers_is_kaiming():
 def test_local_is_for_images():
     with pytest.raises(ValueError, match='got 100 inputs'):
         MLP(100, [5], 10, init='local')
+
+
+def test_the_soft_threshold_is_the_proximal_step_of_the_penalty():
+    """It minimises (v − w)² / 2 + t |v| over v, found here by trying."""
+    t = 0.3
+    w = torch.tensor([[-2, -0.31, -0.3, -0.1], [0, 0.29, 0.31, 1.7]], dtype=torch.float64)
+    v = torch.linspace(-2, 2, 4001, dtype=torch.float64)[:, None, None]  # in steps of 1e-3
+    best = v[((v - w) ** 2 / 2 + t * v.abs()).argmin(0), 0, 0]
+    soft_threshold_([w], t)
+    torch.testing.assert_close(w, best, rtol=0, atol=1e-3)
+    assert (w == 0).sum() == 4 and w[0, 0] == -1.7
+
+
+def test_the_penalty_is_taken_off_the_weights_after_each_step(quick, data_dir, tmp_path):
+    states = []
+    for name, penalty in (('without', '0'), ('with', '0.01')):
+        flags = ['--max_steps', 1, '--learning_rate', 1e-3, '--l1_penalty', penalty]
+        short_run('train_mlp_pytorch', data_dir, tmp_path / name, *flags)
+        states.append(read_checkpoint(tmp_path / name / 'checkpoint.pt')['model'])
+    for name, value in states[0].items():
+        if name.endswith('weight'):
+            soft_threshold_([value], 1e-5)
+            assert (value == 0).any() and value.any()
+        assert torch.equal(value, states[1][name]), name
+
+
+def test_the_penalty_follows_the_learning_rate_of_the_step(quick, monkeypatch, data_dir, tmp_path):
+    thresholds = []
+    monkeypatch.setattr(train_mlp_pytorch, 'soft_threshold_', lambda weights, threshold: thresholds.append(threshold))
+    flags = '--max_steps 4 --learning_rate 0.5 --lr_schedule cosine --l1_penalty 0.1'
+    short_run('train_mlp_pytorch', data_dir, tmp_path, *flags.split())
+    assert thresholds == pytest.approx([0.05 * (1 + math.cos(math.pi * k / 4)) / 2 for k in range(4)])
