@@ -23,6 +23,13 @@ NETWORKS = {
     'mlp_numpy': Row(NUMPY, seeds=10, title='MLP in NumPy (1.2)'),
     'mlp_pytorch': Row(MLP, seeds=10, title='MLP in PyTorch (2)'),
     'convnet_pytorch': Row(CONVNET, title='ConvNet (4)'),
+    'mlp_best': Row(
+        MLP,
+        '--dnn_hidden_units 2048,2048,1024 --standardize --batch_norm torch --activation gelu --init local '
+        '--optimizer adam --learning_rate 2e-3 --lr_schedule onecycle --batch_size 500 --epochs 80 '
+        '--label_smoothing 0.1 --l1_penalty 0.03 --augment affine --ema 0.99 --precision bf16 --eval_freq 500',
+        title='best MLP (2)',
+    ),
     'speedrun': Row('experiments/speedrun.py', seeds=5, title='speedrun'),
 }
 
@@ -120,8 +127,12 @@ COMBINED = {
         'depth, started well and normalised',
         'gains: a deep network learns once its signals keep their size',
     ),
-    'gelu': ('--activation gelu', 'a smooth ReLU', ''),
-    'local_init': ('--init local', 'pixels that are near each other belong together', ''),
+    'gelu': ('--activation gelu', 'a smooth ReLU', 'next to nothing by itself; it stayed'),
+    'local_init': (
+        '--init local',
+        'pixels that are near each other belong together',
+        'gains as much as depth did, by the start alone',
+    ),
     'regularised': ('--label_smoothing 0.1 --ema 0.99', 'no reward for certainty, and the noise averaged away', ''),
     'augmented': ('--augment affine', 'no image twice', ''),
     'l1_penalty': ('--l1_penalty 0.03', 'weights that nothing needs go to 0', ''),

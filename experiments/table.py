@@ -31,8 +31,8 @@ HEADER = ['run', 'data set', 'test accuracy %', 'test loss', 'steps', 'seconds',
 
 
 def table(rows):
-    """Rows of strings as a Markdown table, which a terminal shows well too."""
-    widths = [max(len(line[i]) for line in rows) for i in range(len(rows[0]))]
+    """Rows of strings as a Markdown table, which a terminal shows well too: one long cell does not widen every row."""
+    widths = [min(60, max(len(line[i]) for line in rows)) for i in range(len(rows[0]))]
     lines = ['| ' + ' | '.join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)) + ' |' for line in rows]
     lines.insert(1, '|' + '|'.join('-' * (w + 2) for w in widths) + '|')
     return '\n'.join(lines)

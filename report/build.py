@@ -541,6 +541,18 @@ def numbers(cost, layers):
         'wideFlops': f'{100 * sum(row[3] for row in wide) / sum(row[3] for row in layers):.0f}',
     }
 
+    configs, summaries, _ = zip(*runs('mlp_best'), strict=True)
+    best_flags = configs[0]['flags']
+    found |= {
+        'bestAccuracy': spread([100 * s['test_accuracy'] for s in summaries], 1),
+        'bestSeeds': str(len(summaries)),
+        'bestHidden': ', '.join(map(str, best_flags['dnn_hidden_units'])),
+        'bestPenalty': str(best_flags['l1_penalty']),
+        'bestEpochs': str(best_flags['epochs']),
+        'bestMinutes': f'{min(s["seconds"] for s in summaries) / 60:.0f}',
+        'bestHardware': results.hardware(configs[0]),
+    }
+
     found |= confusion_numbers()
     found |= speedrun_numbers() | check_numbers()
     ladder_flags = runs('ladder/default')[0][0]['flags']
@@ -566,7 +578,7 @@ def build(folder):
     flags = runs('mlp_numpy')[0][0]['flags']
     cost, layers = step_cost(flags['dnn_hidden_units'], flags['batch_size']), convnet_layers()
     with rc_context(STYLE):
-        for name in ('mlp_numpy', 'convnet_pytorch'):
+        for name in ('mlp_numpy', 'mlp_best', 'convnet_pytorch'):
             plot_curves(folder / f'curves_{name}.pdf', name)
         plot_twins(folder / 'twins.pdf')
         plot_confusion(folder / 'confusion.pdf', 'convnet_pytorch')
