@@ -133,10 +133,21 @@ COMBINED = {
         'pixels that are near each other belong together',
         'gains as much as depth did, by the start alone',
     ),
-    'regularised': ('--label_smoothing 0.1 --ema 0.99', 'no reward for certainty, and the noise averaged away', ''),
-    'augmented': ('--augment affine', 'no image twice', ''),
-    'l1_penalty': ('--l1_penalty 0.03', 'weights that nothing needs go to 0', ''),
-    'longer': ('--batch_size 500 --epochs 20', 'three times as many passes', ''),
+    'regularised': (
+        '--label_smoothing 0.1 --ema 0.99',
+        'no reward for certainty, and the noise averaged away',
+        'a little',
+    ),
+    'augmented': (
+        '--augment affine',
+        'no image twice',
+        'loses in seven epochs; but training accuracy falls from 85 % to 54 %, which leaves room for many more',
+    ),
+    'l1_penalty': (
+        '--l1_penalty 0.03',
+        'weights that nothing needs go to 0',
+        'gains, even where nothing is learnt by heart',
+    ),
 }
 
 VALIDATED = '--validation_size 5000 --eval_freq 500'
