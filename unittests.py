@@ -1042,9 +1042,8 @@ class TestReportBestMLP(ReportTestCase):
         mlp_pytorch.local_(layers)
         torch.manual_seed(0)
         axis = torch.arange(32) + 0.5
-        place_below = torch.stack([axis.repeat_interleave(32), axis.repeat(32)], 1).repeat(
-            3, 1
-        )  # row, column; by colour
+        pixels = torch.stack([axis.repeat_interleave(32), axis.repeat(32)], 1)  # row and column of each
+        place_below = pixels.repeat(3, 1)  # colour by colour
         for layer in layers[:2]:
             n = torch.randn(layer.out_features, layer.in_features)
             if layer is layers[0]:
