@@ -24,7 +24,7 @@ from test_resume import EVERYTHING
 
 FLAGS = {
     'train_mlp_numpy': '--max_steps 15000 --eval_freq 20 --batch_size 60 --dnn_hidden_units 100 --validation_size 10',
-    'train_mlp_pytorch': f'--max_steps 6000 --eval_freq 20 --batch_size 60 --dnn_hidden_units 100 {EVERYTHING}',
+    'train_mlp_pytorch': f'--max_steps 12000 --eval_freq 20 --batch_size 60 --dnn_hidden_units 100 {EVERYTHING}',
     'train_convnet_pytorch': f'--max_steps 150 --eval_freq 2 --batch_size 4 {EVERYTHING}',
 }
 
