@@ -80,17 +80,6 @@ def test_local_is_for_images():
         MLP(100, [5], 10, init='local')
 
 
-def test_the_soft_threshold_is_the_proximal_step_of_the_penalty():
-    """It minimises (v − w)² / 2 + t |v| over v, found here by trying."""
-    t = 0.3
-    w = torch.tensor([[-2, -0.31, -0.3, -0.1], [0, 0.29, 0.31, 1.7]], dtype=torch.float64)
-    v = torch.linspace(-2, 2, 4001, dtype=torch.float64)[:, None, None]  # in steps of 1e-3
-    best = v[((v - w) ** 2 / 2 + t * v.abs()).argmin(0), 0, 0]
-    soft_threshold_([w], t)
-    torch.testing.assert_close(w, best, rtol=0, atol=1e-3)
-    assert (w == 0).sum() == 4 and w[0, 0] == -1.7
-
-
 def test_the_penalty_is_taken_off_the_weights_after_each_step(quick, data_dir, tmp_path):
     states = []
     for name, penalty in (('without', '0'), ('with', '0.01')):
