@@ -5,6 +5,7 @@ N-th row of it, so that an epoch sees each example once and the averaged gradien
 """
 
 import io
+import math
 import os
 import sys
 
@@ -22,8 +23,8 @@ def add_torch_flags(parser, *, optimizer, precision, augmentation):
     """Adds the flags that both PyTorch scripts have on top of the common ones."""
     fraction = number(float, 0, 1)
     add = parser.add_argument
-    add('--optimizer', type=str.lower, choices=['sgd', 'adam', 'adamw'], default=optimizer, help='update rule')
-    add('--momentum', type=fraction, default=0.0, help='of SGD')
+    add('--optimizer', type=str.lower, choices=['sgd', 'adam', 'adamw', 'muon'], default=optimizer, help='update rule')
+    add('--momentum', type=fraction, default=0.0, help='of SGD and Muon')
     add('--nesterov', action='store_true', help="Nesterov's form of momentum")
     add('--weight_decay', type=number(float, 0), default=0.0, help='L2 penalty; decoupled in adamw')
     add('--lr_schedule', choices=['constant', 'cosine', 'onecycle'], default='constant', help='of the learning rate')
@@ -45,8 +46,8 @@ def add_machine_flags(parser, precision):
 
 def check_torch_flags(parser, flags):
     """Ends the program with one line if flags contradict each other."""
-    if flags.momentum and flags.optimizer != 'sgd':
-        parser.error(f'--momentum belongs to --optimizer sgd, got {flags.optimizer}, which has its own')
+    if flags.momentum and flags.optimizer not in ('sgd', 'muon'):
+        parser.error(f'--momentum belongs to --optimizer sgd or muon, got {flags.optimizer}, which has its own')
     if flags.nesterov and not flags.momentum:
         parser.error('--nesterov needs a --momentum above 0')
     for name in ('ema', 'momentum', 'dropout', 'label_smoothing'):
@@ -158,8 +159,78 @@ def has_bf16(device):
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # torch before 2.11
 
 
+def orthogonalised(gradient, steps=3):
+    """A matrix with the singular vectors of `gradient` (m, n), and singular values near 1.
+
+    Newton-Schulz, for m <= n: X <- a X + b (X X^T) X + c (X X^T)^2 X. Every iterate is Q X_0 with Q a polynomial in
+    A = X_0 X_0^T, so that the iteration can run on m x m matrices: P = a I + b A + c A^2, Q <- P Q, A <- P A P.
+    The coefficients are Keller Jordan's (Muon, 2024).
+    """
+    if len(gradient) > gradient.shape[1]:
+        return orthogonalised(gradient.T, steps).T
+    a, b, c = 3.4445, -4.7750, 2.0315
+    X = gradient / (gradient.norm() + 1e-12)
+    A = X @ X.T
+    Q = eye = torch.eye(len(X), dtype=X.dtype, device=X.device)
+    for step in range(steps):
+        P = a * eye + b * A + c * A @ A
+        Q = P @ Q if step else P
+        if step < steps - 1:
+            A = P @ A @ P
+    return Q @ X
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose steps are orthogonalised, for weights that are kept at the norm sqrt(n_out); AdamW for the rest.
+
+        m <- momentum m + g;    u = m, or g + momentum m in Nesterov's form
+        w <- sqrt(n_out) w / |w| - lr orthogonalised(u)
+
+    Filters count as matrices (n_out, the rest). What is no matrix, or would be held back by a norm, belongs in a group
+    with orthogonal=False: it moves by AdamW, to which weight_decay belongs.
+
+    Source: Keller Jordan, Muon, 2024, https://kellerjordan.github.io/posts/muon.
+    """
+
+    def __init__(self, params, lr, momentum=0.0, nesterov=False, weight_decay=0.0, orthogonal=True):
+        options = {'momentum': momentum, 'nesterov': nesterov, 'weight_decay': weight_decay, 'orthogonal': orthogonal}
+        super().__init__(params, {'lr': lr} | options)
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            move = self._move_orthogonally if group['orthogonal'] else self._move_by_adamw
+            for w in group['params']:
+                if w.grad is not None:
+                    move(w, w.grad, self.state[w], group)
+
+    @staticmethod
+    def _move_orthogonally(w, g, state, group):
+        m = state['momentum'] = g + group['momentum'] * state.get('momentum', 0)
+        u = g + group['momentum'] * m if group['nesterov'] else m
+        w.mul_(math.sqrt(len(w)) / w.norm())
+        w.sub_(orthogonalised(u.flatten(1)).view_as(w), alpha=group['lr'])
+
+    @staticmethod
+    def _move_by_adamw(w, g, state, group, betas=(0.9, 0.999), eps=1e-8):
+        step = state['step'] = state.get('step', 0) + 1
+        m = state['mean'] = torch.lerp(state.get('mean', torch.zeros_like(w)), g, 1 - betas[0])
+        v = state['square'] = torch.lerp(state.get('square', torch.zeros_like(w)), g * g, 1 - betas[1])
+        w.mul_(1 - group['lr'] * group['weight_decay'])
+        w.addcdiv_(m / (1 - betas[0] ** step), (v / (1 - betas[1] ** step)).sqrt() + eps, value=-group['lr'])
+
+
 def make_optimizer(flags, model):
-    """The optimiser that the flags ask for; fused into one pass over the parameters where torch can."""
+    """The optimiser that the flags ask for; fused into one pass over the parameters where torch can.
+
+    Muon moves the weights of all layers but the last, and AdamW the rest at 1/50 of the learning rate.
+    """
+    if flags.optimizer == 'muon':
+        *hidden, _ = (p for p in model.parameters() if p.ndim > 1)
+        rest = [p for p in model.parameters() if all(p is not w for w in hidden)]
+        options = {name: getattr(flags, name) for name in ('momentum', 'nesterov', 'weight_decay')}
+        groups = [{'params': hidden}, {'params': rest, 'orthogonal': False, 'lr': flags.learning_rate / 50}]
+        return Muon(groups, flags.learning_rate, **options)
     fused = next(model.parameters()).device.type in ('cpu', 'cuda') or None
     options = {'lr': flags.learning_rate, 'weight_decay': flags.weight_decay, 'fused': fused}
     if flags.optimizer == 'sgd':
@@ -170,10 +241,11 @@ def make_optimizer(flags, model):
 def make_scheduler(flags, optimizer, max_steps):
     """The learning rate of each step: constant, half a cosine down to 0, or one cycle up to learning_rate and down."""
     schedules = torch.optim.lr_scheduler
+    rates = [group['lr'] for group in optimizer.param_groups]
     if flags.lr_schedule == 'cosine':
         return schedules.CosineAnnealingLR(optimizer, max_steps)
     if flags.lr_schedule == 'onecycle':
-        return schedules.OneCycleLR(optimizer, flags.learning_rate, max_steps, cycle_momentum=False)
+        return schedules.OneCycleLR(optimizer, rates, max_steps, cycle_momentum=False)
     return schedules.ConstantLR(optimizer, factor=1)
 
 

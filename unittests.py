@@ -30,6 +30,7 @@ from custom_batchnorm import CustomBatchNormAutograd, CustomBatchNormManualFunct
 from gradient_check import eval_numerical_gradient, eval_numerical_gradient_array, rel_error
 from mlp_numpy import MLP
 from modules import CrossEntropyModule, ELUModule, LeakyReLUModule, LinearModule, ReLUModule, SoftMaxModule
+from torch_utils import Muon
 
 NUMERICAL_RTOL, NUMERICAL_ATOL = 1e-7, 1e-9  # against central differences, see above
 EXACT = 1e-12  # two ways to compute one float64 formula: some hundred roundings of ε = 2e-16
@@ -1226,18 +1227,40 @@ class TestReportConvNet(ReportTestCase):
             self.assertEqual(B * 2 * 9 * C * C_out * H**2, counter.get_total_flops())
 
 
-class TestReportSpeedrun(ReportTestCase):
-    """Section 4: the whitening layer and the orthogonalised step of the speedrun."""
+class TestReportBestConvNet(ReportTestCase):
+    """Question 4: why filters may be kept at one size, and the orthogonalised step."""
 
     coefficients = 3.4445, -4.7750, 2.0315
 
-    def test_eq_whitening(self):
-        patches = self.rng.normal(size=(500, 12)) * np.linspace(1, 3, 12) + self.rng.normal(size=(500, 1))
-        covariance = patches.T @ patches / len(patches)
-        eigenvalues, V = np.linalg.eigh(covariance)
-        F = np.diag(eigenvalues**-0.5) @ V.T
-        outputs = patches @ F.T
-        self.assert_equal_formulas(outputs.T @ outputs / len(outputs), np.eye(12))
+    def test_eq_scale_invariance(self):
+        self.eps = 0
+        x, W = self.rng.normal(size=(20, 7)), self.rng.normal(size=(7, 4))  # patches, and a column for each filter
+        dy = self.rng.normal(size=(20, 4))
+
+        def gradient(W):
+            return eval_numerical_gradient_array(lambda W: self.normalise(x @ W), W, dy)
+
+        self.assert_numerical(0, (W * gradient(W)).sum(axis=0))
+        self.assert_numerical(gradient(W) / 2.5, gradient(2.5 * W))
+
+    def test_eq_muon(self):
+        """As Muon itself moves."""
+        a, b, c = self.coefficients
+        rho, eta, (m, n) = 0.6, 0.1, (4, 9)
+        W = self.rng.normal(size=(m, n))
+        weight = nn.Parameter(torch.tensor(W).reshape(m, 1, 3, 3))
+        muon = Muon([weight], lr=eta, momentum=rho, nesterov=True)
+        M = 0
+        for _ in range(3):
+            G = self.rng.normal(size=(m, n))
+            M = rho * M + G
+            X = (G + rho * M) / np.linalg.norm(G + rho * M)
+            for _ in range(3):
+                X = a * X + b * (X @ X.T) @ X + c * (X @ X.T) @ (X @ X.T) @ X
+            W = m**0.5 * W / np.linalg.norm(W) - eta * X
+            weight.grad = torch.tensor(G).reshape(m, 1, 3, 3)
+            muon.step()
+            self.assert_equal_formulas(W, weight.detach().numpy().reshape(m, n))
 
     def test_eq_newton_schulz(self):
         a, b, c = self.coefficients
@@ -1261,6 +1284,18 @@ class TestReportSpeedrun(ReportTestCase):
             X = a * X + b * (X @ X.T) @ X + c * (X @ X.T) @ (X @ X.T) @ X
             self.assert_equal_formulas(Q @ X0, X)
             self.assert_equal_formulas(A, X @ X.T)
+
+
+class TestReportSpeedrun(ReportTestCase):
+    """Question 4: the whitening layer of the speedrun."""
+
+    def test_eq_whitening(self):
+        patches = self.rng.normal(size=(500, 12)) * np.linspace(1, 3, 12) + self.rng.normal(size=(500, 1))
+        covariance = patches.T @ patches / len(patches)
+        eigenvalues, V = np.linalg.eigh(covariance)
+        F = np.diag(eigenvalues**-0.5) @ V.T
+        outputs = patches @ F.T
+        self.assert_equal_formulas(outputs.T @ outputs / len(outputs), np.eye(12))
 
 
 class TestReportErrata(ReportTestCase):

@@ -14,6 +14,7 @@ import shlex
 import statistics
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from rows import LADDER, NETWORKS, STEPS
@@ -24,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 from convnet_pytorch import ConvNet  # noqa: E402
 from mlp_pytorch import MLP  # noqa: E402
+from torch_utils import make_optimizer  # noqa: E402
 
 HEADER = [
     'network',
@@ -77,19 +79,22 @@ def shared_command(configs):
 
 
 @functools.cache
-def flops_per_image(hidden):
-    """FLOPs of a forward pass, and of forward and backward: of an MLP with these hidden units, or of the ConvNet."""
+def flops(hidden, muon):
+    """FLOPs of an MLP with these hidden units, or of the ConvNet: forward and both ways an image, and of an update."""
     with torch.device('meta'):
         model = ConvNet(3, 10) if hidden is None else MLP(3 * 32 * 32, hidden, 10, init='pytorch')
         x = torch.empty(2, 3, 32, 32)
-    found = []
-    for backward in (False, True):
-        with FlopCounterMode(display=False) as counter:
-            out = model(x).sum()
-            if backward:
-                out.backward()
-        found.append(counter.get_total_flops() / len(x))
-    return found
+    counters = [FlopCounterMode(display=False) for _ in range(3)]
+    with counters[0], torch.no_grad():
+        model(x)
+    with counters[1]:
+        model(x).sum().backward()
+    if muon:  # the other updates have no matrix products
+        flags = SimpleNamespace(optimizer='muon', learning_rate=0.1, momentum=0, nesterov=False, weight_decay=0)
+        with counters[2]:
+            make_optimizer(flags, model).step()
+    forward, both, update = (counter.get_total_flops() for counter in counters)
+    return forward / len(x), both / len(x), update
 
 
 def pflop(config, summary, history):
@@ -97,9 +102,12 @@ def pflop(config, summary, history):
     if 'pflop' in summary:
         return summary['pflop']
     flags = config['flags']
-    forward, both = flops_per_image(tuple(flags['dnn_hidden_units']) if 'dnn_hidden_units' in flags else None)
+    hidden = tuple(flags['dnn_hidden_units']) if 'dnn_hidden_units' in flags else None
+    forward, both, update = flops(hidden, flags.get('optimizer') == 'muon')
     evaluated = len(history) * (10_000 + flags['validation_size'])
-    return (summary['step'] * flags['batch_size'] * both + evaluated * forward) / 1e15
+    if hidden is None:  # the ConvNet's test images once more for the confusion matrix, and twice for the two views
+        evaluated += 10_000 * (1 + 2 * flags['tta'])
+    return (summary['step'] * (flags['batch_size'] * both + update) + evaluated * forward) / 1e15
 
 
 def percent(summaries, key):

@@ -17,7 +17,6 @@ A run that is cut off starts again: there is no checkpoint.
 
 import contextlib
 import ctypes
-import math
 import sys
 import timeit
 from pathlib import Path
@@ -29,7 +28,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from torch_utils import Machine, accuracy, add_machine_flags
+from torch_utils import Machine, Muon, accuracy, add_machine_flags
 from train_utils import ArgumentParser, Run, add_run_flags, load_data, number, run_script
 
 BATCH_SIZE = 500
@@ -37,7 +36,7 @@ PHASES = [(24, 4.0), (32, 4.0)]  # (side of the images in pixels, epochs)
 SHIFT = 2  # pixels, at either size
 LABEL_SMOOTHING = 0.2
 HARD_FROM, HARD_SHARE = 1, 0.5  # from that epoch on, only this share of the images: those with the highest last loss
-MUON = {'lr': 0.18, 'momentum': 0.6}
+MUON = {'lr': 0.18, 'momentum': 0.6, 'nesterov': True}
 # Learning rates for the gradient of the loss summed over the batch, falling to 0 like Muon's.
 BIAS_LR, HEAD_LR, SGD_MOMENTUM = 0.053, 0.67, 0.85
 WEIGHT_DECAY = 2e-6 * BATCH_SIZE  # share of a weight that a step takes, beside Muon
@@ -121,46 +120,6 @@ class SpeedNet(nn.Module):
         x = self.groups(F.gelu(self.whiten(x)))
         x = x.amax((2, 3))  # (B, 256)
         return self.head(x) / x.shape[1]
-
-
-def orthogonalised(gradient, steps=3):
-    """A matrix with the singular vectors of `gradient` (m, n), m <= n, and singular values near 1.
-
-    Newton-Schulz: X <- a X + b (X X^T) X + c (X X^T)^2 X. Every iterate is Q X_0 with Q a polynomial in A = X_0 X_0^T,
-    so that the iteration can run on m x m matrices: P = a I + b A + c A^2, Q <- P Q, A <- P A P.
-    The coefficients are Keller Jordan's (Muon, 2024).
-    """
-    a, b, c = 3.4445, -4.7750, 2.0315
-    X = gradient / (gradient.norm() + 1e-12)
-    A = X @ X.T
-    eye = torch.eye(len(X), dtype=X.dtype, device=X.device)
-    Q = eye
-    for step in range(steps):
-        P = a * eye + b * A + c * A @ A
-        Q = P @ Q
-        if step < steps - 1:
-            A = P @ A @ P
-    return Q @ X
-
-
-class Muon(torch.optim.Optimizer):
-    """Momentum whose every step is orthogonalised, on filters kept at the norm sqrt(n_out).
-
-    m <- momentum m + g;    w <- sqrt(n_out) w / |w| - lr orthogonalised(g + momentum m)
-    """
-
-    def __init__(self, params, lr, momentum):
-        super().__init__(params, {'lr': lr, 'momentum': momentum})
-
-    @torch.no_grad()
-    def step(self):
-        for group in self.param_groups:
-            for w in group['params']:
-                m = self.state[w].setdefault('momentum', torch.zeros_like(w))
-                m.mul_(group['momentum']).add_(w.grad)
-                update = w.grad.add(m, alpha=group['momentum'])
-                w.mul_(math.sqrt(len(w)) / w.norm())
-                w.sub_(group['lr'] * orthogonalised(update.flatten(1)).view_as(w))
 
 
 def images_of(data_set, rows):

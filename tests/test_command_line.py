@@ -50,8 +50,13 @@ COMMON_EFFECTS = {
     'seed': '--seed 7',
 }
 TORCH_EFFECTS = {
-    'momentum': ('--momentum 0.9 --optimizer sgd', '--optimizer sgd'),
-    'nesterov': ('--nesterov --optimizer sgd --momentum 0.9', '--optimizer sgd --momentum 0.9'),
+    'momentum': [
+        ('--momentum 0.9 --optimizer sgd', '--optimizer sgd'), ('--momentum 0.9 --optimizer muon', '--optimizer muon'),
+    ],
+    'nesterov': [
+        ('--nesterov --optimizer sgd --momentum 0.9', '--optimizer sgd --momentum 0.9'),
+        ('--nesterov --optimizer muon --momentum 0.9', '--optimizer muon --momentum 0.9'),
+    ],
     'weight_decay': '--weight_decay 0.1',
     'lr_schedule': ['--lr_schedule cosine', '--lr_schedule onecycle'],
     'label_smoothing': '--label_smoothing 0.1',
@@ -60,13 +65,13 @@ TORCH_EFFECTS = {
     'standardize': '--standardize',
     'epochs': '--epochs 2',
     'precision': '--precision bf16',
-}
+}  # fmt: skip
 EFFECTS = {
     'train_mlp_numpy': COMMON_EFFECTS | {'dnn_hidden_units': ['--dnn_hidden_units 9', '--dnn_hidden_units='],
                                          'dtype': '--dtype float64'},
     'train_mlp_pytorch': COMMON_EFFECTS | TORCH_EFFECTS | {
         'dnn_hidden_units': ['--dnn_hidden_units 9', '--dnn_hidden_units='],
-        'optimizer': ['--optimizer adam', '--optimizer ADAMW'],
+        'optimizer': ['--optimizer adam', '--optimizer ADAMW', '--optimizer muon'],
         'batch_norm': [f'--batch_norm {name}' for name in ('torch', 'autograd', 'manual')],
         'dropout': '--dropout 0.5',
         'l1_penalty': '--l1_penalty 1e-3',
@@ -74,7 +79,9 @@ EFFECTS = {
         'init': [f'--init {name}' for name in ('pytorch', 'xavier', 'kaiming', 'local')],
     },
     'train_convnet_pytorch': COMMON_EFFECTS | TORCH_EFFECTS | {
-        'optimizer': ['--optimizer SGD', ('--optimizer adamw --weight_decay 0.1', '--weight_decay 0.1')],
+        'optimizer': [
+            '--optimizer SGD', '--optimizer Muon', ('--optimizer adamw --weight_decay 0.1', '--weight_decay 0.1'),
+        ],
     },
 }  # fmt: skip
 # What these do is tested one by one, here or in test_resume.py.
@@ -135,8 +142,8 @@ def test_optimizers_and_schedules_all_differ_and_take_any_case(quick, data_dir, 
         return str(short_run(script, data_dir, tmp_path / name, *args))
 
     decay = ['--weight_decay', '0.1']  # adam and adamw differ by their weight decay alone
-    runs = {run(name, '--optimizer', name, *decay) for name in ('sgd', 'adam', 'adamw')}
-    assert len(runs) == 3
+    runs = {run(name, '--optimizer', name, *decay) for name in ('sgd', 'adam', 'adamw', 'muon')}
+    assert len(runs) == 4
     assert run('any case', '--optimizer', 'AdamW', *decay) in runs
     assert len({run(name, '--lr_schedule', name) for name in ('constant', 'cosine', 'onecycle')}) == 3
 

@@ -77,6 +77,14 @@ def test_operations_are_counted_as_on_paper():
     assert results.pflop(config, summary, history) == pytest.approx((steps + evaluations) / 1e15, rel=1e-12)
 
 
+def test_operations_of_muon_are_counted_as_on_paper():
+    """Filters (m, n), m <= n: two products of m m n for the Gram matrix and the end, and 9 of m m m between."""
+    shapes = [(64, 27), (128, 576), (256, 1152), (256, 2304), (512, 2304), *[(512, 4608)] * 3]
+    sides = [sorted(shape) for shape in shapes]
+    assert results.flops(None, True)[2] == sum(4 * m * m * n + 18 * m**3 for m, n in sides)
+    assert results.flops(None, False)[2] == 0
+
+
 def test_the_numpy_run_stays_within_400_mb():
     assert all(summary['peak_memory_mb'] <= 400 for _, summary, _ in results.runs('mlp_numpy'))
 

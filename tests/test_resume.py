@@ -181,7 +181,8 @@ def test_resume_with_another_flag_is_refused_by_name(quick, monkeypatch, capsys,
     interrupted_run(monkeypatch, 'count_step', 3, script, data_dir, tmp_path / 'run', *base)
     before = snapshot(tmp_path / 'run')
     for flag, effects in EFFECTS[script].items():
-        effect = effects if isinstance(effects, str) else effects[0]
+        effect = effects[0] if isinstance(effects, list) else effects
+        effect = effect[0] if isinstance(effect, tuple) else effect
         if flag == 'optimizer':
             effect = '--optimizer adam'
         if flag in ('nesterov', 'epochs'):  # they come with another flag, or exclude one

@@ -1,0 +1,97 @@
+"""The optimiser Muon does what its equations say, to the weights that it should."""
+
+import pytest
+import torch
+from conftest import parse
+
+from convnet_pytorch import ConvNet
+from mlp_pytorch import MLP
+from torch_utils import Muon, make_optimizer, make_scheduler, orthogonalised
+
+# Sums of up to 216 products err by sqrt(216) 1e-16, which |a| + |b| + |c| = 10 can magnify in each of three steps.
+ROUNDING = 2e-12
+
+
+@pytest.mark.parametrize('shape', [(4, 4), (8, 20), (64, 216), (20, 8)])
+def test_orthogonalisation_is_newton_schulz(shape):
+    G = torch.randn(shape, dtype=torch.float64)
+    X = G / G.norm()
+    for _ in range(3):
+        A = X @ X.T
+        X = 3.4445 * X - 4.7750 * A @ X + 2.0315 * A @ A @ X
+    assert torch.allclose(orthogonalised(G), X, rtol=0, atol=ROUNDING)
+
+
+def test_orthogonalisation_keeps_the_singular_vectors_and_evens_out_the_values():
+    U, _ = torch.linalg.qr(torch.randn(8, 8, dtype=torch.float64))
+    V, _ = torch.linalg.qr(torch.randn(20, 8, dtype=torch.float64))
+    S = torch.linspace(1, 3, 8, dtype=torch.float64)
+    values = U.T @ orthogonalised(U * S @ V.T) @ V
+    sigma = S / S.norm()
+    for _ in range(3):
+        sigma = 3.4445 * sigma - 4.7750 * sigma**3 + 2.0315 * sigma**5
+    assert torch.allclose(values, torch.diag(sigma), rtol=0, atol=ROUNDING)
+    assert sigma.max() / sigma.min() < S.max() / S.min()
+
+
+@pytest.mark.parametrize('nesterov', [False, True])
+def test_a_step_on_filters(nesterov):
+    w = torch.nn.Parameter(torch.randn(6, 2, 3, 3, dtype=torch.float64))
+    muon = Muon([w], lr=0.1, momentum=0.5, nesterov=nesterov)
+    momentum = torch.zeros(6, 18, dtype=torch.float64)
+    for _ in range(3):
+        before = w.detach().flatten(1).clone()
+        w.grad = torch.randn_like(w)
+        g = w.grad.flatten(1)
+        momentum = 0.5 * momentum + g
+        muon.step()
+        update = g + 0.5 * momentum if nesterov else momentum
+        expected = 6**0.5 * before / before.norm() - 0.1 * orthogonalised(update)
+        assert torch.allclose(w.detach().flatten(1), expected, rtol=0, atol=ROUNDING)
+
+
+def test_the_rest_moves_by_adamw():
+    ours, theirs = (torch.nn.Parameter(torch.arange(1.0, 5, dtype=torch.float64)) for _ in range(2))
+    options = {'lr': 0.1, 'weight_decay': 0.3}
+    optimizers = Muon([ours], orthogonal=False, **options), torch.optim.AdamW([theirs], **options)
+    for _ in range(5):
+        ours.grad = theirs.grad = torch.randn_like(ours)
+        for optimizer in optimizers:
+            optimizer.step()
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=ROUNDING)
+
+
+@pytest.mark.parametrize('hidden', [[], [7], [9, 8]])
+def test_hidden_weights_of_an_mlp_are_orthogonalised_and_the_rest_is_not(hidden):
+    model = MLP(12, hidden, 10, batch_norm='torch')
+    *weights, last = (p for name, p in model.named_parameters() if p.ndim == 2)
+    first, second = make_optimizer(parse('train_mlp_pytorch', '--optimizer', 'muon'), model).param_groups
+    assert [id(p) for p in first['params']] == [id(w) for w in weights] and first['orthogonal']
+    assert not second['orthogonal'] and id(last) in map(id, second['params'])
+    assert len(first['params'] + second['params']) == len(list(model.parameters()))
+
+
+def test_filters_of_the_convnet_are_orthogonalised_and_the_rest_is_not():
+    model = ConvNet(3, 10)
+    options = ['--learning_rate', 0.2, '--momentum', 0.6, '--nesterov', '--weight_decay', 0.01]
+    flags = parse('train_convnet_pytorch', '--optimizer', 'muon', *options)
+    first, second = make_optimizer(flags, model).param_groups
+    assert [p.ndim for p in first['params']] == [4] * 8 and first['orthogonal']
+    assert {p.ndim for p in second['params']} == {1, 2} and not second['orthogonal']
+    assert (first['lr'], first['momentum'], first['nesterov']) == (0.2, 0.6, True)
+    assert (second['lr'], second['weight_decay']) == (pytest.approx(0.004), 0.01)
+
+
+@pytest.mark.parametrize('schedule', ['cosine', 'onecycle'])
+def test_a_schedule_moves_both_groups(schedule):
+    flags = parse('train_convnet_pytorch', '--optimizer', 'muon', '--lr_schedule', schedule)
+    optimizer = make_optimizer(flags, torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(3, 2)))
+    scheduler = make_scheduler(flags, optimizer, 10)
+    rates = []
+    for _ in range(9):
+        optimizer.step()
+        scheduler.step()
+        rates.append([group['lr'] for group in optimizer.param_groups])
+    assert (
+        all(first == pytest.approx(50 * second) for first, second in rates) and len({first for first, _ in rates}) > 5
+    )
