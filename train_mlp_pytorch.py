@@ -57,6 +57,8 @@ def parse_flags(argv=None):
     for name in ('batch_norm', 'dropout', 'activation'):
         if not flags.dnn_hidden_units and getattr(flags, name) != parser.get_default(name):
             parser.error(f'--{name} belongs to hidden layers, and --dnn_hidden_units names none')
+    if flags.l1_penalty and flags.optimizer == 'muon':
+        parser.error('--l1_penalty does not go with --optimizer muon, which keeps the norm of the weights')
     return flags
 
 

@@ -325,6 +325,20 @@ def test_contradictory_flags(capsys, script, flag, args):
     assert status == 2 and flag in line
 
 
+@pytest.mark.parametrize(
+    ('flag', 'args'),
+    [
+        ('--l1_penalty', '--l1_penalty 0.01 --optimizer muon'),
+        ('--batch_norm', '--batch_norm torch --dnn_hidden_units='),
+        ('--dropout', '--dropout 0.5 --dnn_hidden_units='),
+        ('--activation', '--activation elu --dnn_hidden_units='),
+    ],
+)
+def test_flags_that_contradict_each_other_in_an_mlp(capsys, flag, args):
+    status, line = failing_run(capsys, 'train_mlp_pytorch', *args.split())
+    assert status == 2 and flag in line
+
+
 @pytest.mark.parametrize('script', SCRIPTS)
 def test_resume_contradicts_overwrite(capsys, script):
     status, line = failing_run(capsys, script, '--resume', '--overwrite')

@@ -148,6 +148,16 @@ def test_wherever_it_is_interrupted_a_run_continues_the_same(quick, monkeypatch,
     assert_same_run(tmp_path / 'cut', tmp_path / 'whole')
 
 
+@pytest.mark.parametrize('script', SCRIPTS[1:])
+@pytest.mark.parametrize('optimizer', ['adamw', 'muon --momentum 0.9 --nesterov'])
+def test_each_optimizer_continues_the_same(quick, monkeypatch, data_dir, tmp_path, script, optimizer):
+    args = f'--max_steps 7 --optimizer {optimizer} --learning_rate 0.01 --lr_schedule cosine'.split()
+    whole = short_run(script, data_dir, tmp_path / 'whole', *args)
+    interrupted_run(monkeypatch, 'count_step', 5, script, data_dir, tmp_path / 'cut', *args)
+    assert short_run(script, data_dir, tmp_path / 'cut', *args, '--resume') == whole
+    assert_same_run(tmp_path / 'cut', tmp_path / 'whole')
+
+
 @pytest.mark.parametrize('script', SCRIPTS)
 def test_an_interrupted_script_says_how_to_go_on(quick, monkeypatch, capsys, data_dir, tmp_path, script):
     interrupt(monkeypatch, 'count_step', 3)
