@@ -26,7 +26,8 @@ def add_torch_flags(parser, *, optimizer, precision, augmentation):
     add('--optimizer', type=str.lower, choices=['sgd', 'adam', 'adamw', 'muon'], default=optimizer, help='update rule')
     add('--momentum', type=fraction, default=0.0, help='of SGD and Muon')
     add('--nesterov', action='store_true', help="Nesterov's form of momentum")
-    add('--weight_decay', type=number(float, 0), default=0.0, help='L2 penalty; decoupled in adamw')
+    decay = 'L2 penalty; decoupled in adamw, and in muon, where it spares hidden weights'
+    add('--weight_decay', type=number(float, 0), default=0.0, help=decay)
     add('--lr_schedule', choices=['constant', 'cosine', 'onecycle'], default='constant', help='of the learning rate')
     add('--label_smoothing', type=fraction, default=0.0, help='share of the target spread over all classes')
     choices = ['none', 'crop', 'affine']
