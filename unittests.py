@@ -1227,10 +1227,18 @@ class TestReportConvNet(ReportTestCase):
             self.assertEqual(B * 2 * 9 * C * C_out * H**2, counter.get_total_flops())
 
 
-class TestReportBestConvNet(ReportTestCase):
-    """Question 4: why filters may be kept at one size, and the orthogonalised step."""
+class TestReportSpeedrun(ReportTestCase):
+    """Question 4: the speedrun's whitening layer, why its filters may be kept at one size, and its steps."""
 
     coefficients = 3.4445, -4.7750, 2.0315
+
+    def test_eq_whitening(self):
+        patches = self.rng.normal(size=(500, 12)) * np.linspace(1, 3, 12) + self.rng.normal(size=(500, 1))
+        covariance = patches.T @ patches / len(patches)
+        eigenvalues, V = np.linalg.eigh(covariance)
+        F = np.diag(eigenvalues**-0.5) @ V.T
+        outputs = patches @ F.T
+        self.assert_equal_formulas(outputs.T @ outputs / len(outputs), np.eye(12))
 
     def test_eq_scale_invariance(self):
         self.eps = 0
@@ -1284,18 +1292,6 @@ class TestReportBestConvNet(ReportTestCase):
             X = a * X + b * (X @ X.T) @ X + c * (X @ X.T) @ (X @ X.T) @ X
             self.assert_equal_formulas(Q @ X0, X)
             self.assert_equal_formulas(A, X @ X.T)
-
-
-class TestReportSpeedrun(ReportTestCase):
-    """Question 4: the whitening layer of the speedrun."""
-
-    def test_eq_whitening(self):
-        patches = self.rng.normal(size=(500, 12)) * np.linspace(1, 3, 12) + self.rng.normal(size=(500, 1))
-        covariance = patches.T @ patches / len(patches)
-        eigenvalues, V = np.linalg.eigh(covariance)
-        F = np.diag(eigenvalues**-0.5) @ V.T
-        outputs = patches @ F.T
-        self.assert_equal_formulas(outputs.T @ outputs / len(outputs), np.eye(12))
 
 
 class TestReportErrata(ReportTestCase):
