@@ -215,8 +215,8 @@ class Muon(torch.optim.Optimizer):
     @staticmethod
     def _move_by_adamw(w, g, state, group, betas=(0.9, 0.999), eps=1e-8):
         step = state['step'] = state.get('step', 0) + 1
-        m = state['mean'] = torch.lerp(state.get('mean', torch.zeros_like(w)), g, 1 - betas[0])
-        v = state['square'] = torch.lerp(state.get('square', torch.zeros_like(w)), g * g, 1 - betas[1])
+        m = state['mean'] = (1 - betas[0]) * g + betas[0] * state.get('mean', 0)
+        v = state['square'] = (1 - betas[1]) * g * g + betas[1] * state.get('square', 0)
         w.mul_(1 - group['lr'] * group['weight_decay'])
         w.addcdiv_(m / (1 - betas[0] ** step), (v / (1 - betas[1] ** step)).sqrt() + eps, value=-group['lr'])
 
@@ -242,10 +242,10 @@ def make_optimizer(flags, model):
 def make_scheduler(flags, optimizer, max_steps):
     """The learning rate of each step: constant, half a cosine down to 0, or one cycle up to learning_rate and down."""
     schedules = torch.optim.lr_scheduler
-    rates = [group['lr'] for group in optimizer.param_groups]
     if flags.lr_schedule == 'cosine':
         return schedules.CosineAnnealingLR(optimizer, max_steps)
     if flags.lr_schedule == 'onecycle':
+        rates = [group['lr'] for group in optimizer.param_groups]
         return schedules.OneCycleLR(optimizer, rates, max_steps, cycle_momentum=False)
     return schedules.ConstantLR(optimizer, factor=1)
 

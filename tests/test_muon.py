@@ -58,13 +58,14 @@ def test_the_rest_moves_by_adamw():
         ours.grad = theirs.grad = torch.randn_like(ours)
         for optimizer in optimizers:
             optimizer.step()
-        torch.testing.assert_close(ours, theirs, rtol=0, atol=ROUNDING)
+        # Each step of 0.1 and the weights, up to 4, are rounded some ten times by 1e-16 of their size.
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-14)
 
 
 @pytest.mark.parametrize('hidden', [[], [7], [9, 8]])
 def test_hidden_weights_of_an_mlp_are_orthogonalised_and_the_rest_is_not(hidden):
     model = MLP(12, hidden, 10, batch_norm='torch')
-    *weights, last = (p for name, p in model.named_parameters() if p.ndim == 2)
+    *weights, last = (p for p in model.parameters() if p.ndim == 2)
     first, second = make_optimizer(parse('train_mlp_pytorch', '--optimizer', 'muon'), model).param_groups
     assert [id(p) for p in first['params']] == [id(w) for w in weights] and first['orthogonal']
     assert not second['orthogonal'] and id(last) in map(id, second['params'])
@@ -92,6 +93,5 @@ def test_a_schedule_moves_both_groups(schedule):
         optimizer.step()
         scheduler.step()
         rates.append([group['lr'] for group in optimizer.param_groups])
-    assert (
-        all(first == pytest.approx(50 * second) for first, second in rates) and len({first for first, _ in rates}) > 5
-    )
+    assert len({first for first, _ in rates}) > 5
+    assert all(first == pytest.approx(50 * second) for first, second in rates)
