@@ -32,6 +32,8 @@ def add_torch_flags(parser, *, optimizer, precision, augmentation):
     add('--label_smoothing', type=fraction, default=0.0, help='share of the target spread over all classes')
     choices = ['none', 'crop', 'affine']
     add('--augment', nargs='?', choices=choices, const='crop', default='none', help=augmentation)
+    add('--cutmix', type=fraction, default=0.0, help='share of the batches whose images get a patch of another')
+    add('--mixup', type=fraction, default=0.0, help='share of the batches whose images are blended with another')
     add('--ema', type=fraction, default=0.0, help='decay of a moving average of the weights, evaluated in their place')
     add('--standardize', action='store_true', help='divide the images by the standard deviation of each channel')
     add_machine_flags(parser, precision)
@@ -51,6 +53,8 @@ def check_torch_flags(parser, flags):
         parser.error(f'--momentum belongs to --optimizer sgd or muon, got {flags.optimizer}, which has its own')
     if flags.nesterov and not flags.momentum:
         parser.error('--nesterov needs a --momentum above 0')
+    if flags.cutmix + flags.mixup > 1:
+        parser.error(f'--cutmix and --mixup are shares of all batches: {flags.cutmix} and {flags.mixup} exceed 1')
     for name in ('ema', 'momentum', 'dropout', 'label_smoothing'):
         if getattr(flags, name, 0) == 1:
             parser.error(f'--{name} must be below 1: at 1 nothing is ever learnt')
@@ -264,9 +268,31 @@ def make_writer(flags, run):
     return SummaryWriter(run.path / 'tensorboard', purge_step=run.step + 1)
 
 
+def make_mixing(flags, n_classes=10):
+    """What mixes each image of a batch with its neighbour, and their targets alike, or None if the flags ask for none.
+
+        x_i <- (1 - M) x_i + M x_(i-1);    t_i <- (1 - m) t_i + m t_(i-1)
+
+    CutMix: M (H, W) is 1 in a box and 0 around it, m its mean. MixUp: M = m, uniform in [0, 1]. One M for a batch.
+    Takes (x, y), y (B,); a batch that is left alone keeps its y, of a mixed one it is (B, n_classes).
+
+    Sources: Yun et al., CutMix, 2019; Zhang et al., mixup, 2018.
+    """
+    if not flags.cutmix + flags.mixup:
+        return None
+    from torchvision.transforms import v2
+
+    kinds = [v2.CutMix(num_classes=n_classes), v2.MixUp(num_classes=n_classes), v2.Identity()]
+    return v2.RandomChoice(kinds, [flags.cutmix, flags.mixup, 1 - (flags.cutmix + flags.mixup)])
+
+
 def accuracy(logits, labels):
-    """Fraction of rows of logits (B, C) whose largest entry is at the label, as a scalar tensor."""
-    return (logits.argmax(1) == labels).float().mean()
+    """Fraction of rows of logits (B, C) whose largest entry is at the label, as a scalar tensor.
+
+    Labels are classes (B,), or shares of all classes (B, C), of which the largest counts.
+    """
+    classes = labels.argmax(1) if labels.ndim == 2 else labels
+    return (logits.argmax(1) == classes).float().mean()
 
 
 def augment(x, generator, machine, kind='crop', padding=4, deform=0.2, cutout=0):

@@ -23,6 +23,7 @@ from torch_utils import (
     leave,
     load_checkpoint,
     make_ema,
+    make_mixing,
     make_optimizer,
     make_scheduler,
     make_writer,
@@ -92,6 +93,7 @@ def train(flags):
     optimizer = make_optimizer(flags, model)
     scheduler = make_scheduler(flags, optimizer, run.max_steps)
     ema = make_ema(flags, model)
+    mix = make_mixing(flags)
     parts = {'model': model, 'optimizer': optimizer, 'scheduler': scheduler} | ({'ema': ema} if ema else {})
 
     run.start(__file__, parse_flags([]))
@@ -105,6 +107,8 @@ def train(flags):
             x, y = machine.next_batch(train_set, flags.batch_size)  # (B, 3, 32, 32), (B,)
             if flags.augment != 'none':
                 x = augment(x, generator, machine, flags.augment)
+            if mix:
+                x, y = mix(x, y)  # (B, 3, 32, 32), (B,) or (B, 10)
 
             with machine.autocast():
                 logits = network(x)  # (B, 10)

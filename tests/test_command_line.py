@@ -22,7 +22,8 @@ COMMON_OFF = {
 }  # fmt: skip
 TORCH_OFF = {
     'momentum': 0, 'nesterov': False, 'weight_decay': 0, 'lr_schedule': 'constant', 'label_smoothing': 0,
-    'augment': 'none', 'ema': 0, 'standardize': False, 'epochs': None, 'device': 'auto', 'tensorboard': False,
+    'augment': 'none', 'cutmix': 0, 'mixup': 0, 'ema': 0, 'standardize': False, 'epochs': None, 'device': 'auto',
+    'tensorboard': False,
 }  # fmt: skip
 MLP_DEFAULTS = {
     'dnn_hidden_units': [100], 'learning_rate': 2e-3, 'max_steps': 1500, 'batch_size': 200, 'eval_freq': 100,
@@ -61,6 +62,8 @@ TORCH_EFFECTS = {
     'lr_schedule': ['--lr_schedule cosine', '--lr_schedule onecycle'],
     'label_smoothing': '--label_smoothing 0.1',
     'augment': ['--augment', '--augment affine'],
+    'cutmix': '--cutmix 1',
+    'mixup': '--mixup 1',
     'ema': '--ema 0.9',
     'standardize': '--standardize',
     'epochs': '--epochs 2',
@@ -261,6 +264,8 @@ BAD_TORCH = {
     'weight_decay': NUMBERS,
     'lr_schedule': ['', 'linear', 'cos'],
     'label_smoothing': [*NUMBERS, '1.5'],
+    'cutmix': [*NUMBERS, '1.5'],
+    'mixup': [*NUMBERS, '1.5'],
     'ema': [*NUMBERS, '1', '2'],
     'device': ['', 'tpu', 'gpu'],
     'precision': ['', 'fp16', '16'],
@@ -277,6 +282,7 @@ BAD_OF = {
 }  # fmt: skip
 CONTRADICTIONS = [
     ('--nesterov', '--nesterov --optimizer sgd'),
+    ('--cutmix', '--cutmix 0.6 --mixup 0.6'),
     ('--momentum', '--momentum 0.9 --optimizer adam'),
     ('--epochs', '--epochs 1 --max_steps 10'),
     ('--epochs', '--max_steps 10 --epochs 1'),

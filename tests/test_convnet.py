@@ -7,7 +7,7 @@ from torch import nn
 
 from cifar10_utils import CLASS_NAMES, DataSet, make_data_sets
 from convnet_pytorch import ConvNet
-from torch_utils import Machine, augment
+from torch_utils import Machine, accuracy, augment, make_mixing
 from train_convnet_pytorch import parse_flags
 from train_utils import plot_filters, plot_predictions
 
@@ -131,6 +131,52 @@ def test_affine_augmentation_moves_a_plane_to_a_plane():
     assert abs(np.corrcoef(down, shift)[0, 1]) < 0.25  # 5 / sqrt(400): drawn apart
     flipped = augmented(x.transpose(2, 3), kind='affine')[:, 0, 14:18, 14:18].diff(dim=2).mean((1, 2)) < 0
     assert 150 < flipped.sum() < 250
+
+
+def mixed_batches(n, *args):
+    """What mixing makes of n batches of ten images, one of each class, whose channels are their one-hot labels."""
+    x, y = torch.eye(10)[:, :, None, None].expand(10, 10, 32, 32).contiguous(), torch.arange(10)
+    mix = make_mixing(parse_flags(args))
+    torch.manual_seed(0)
+    batches = [mix(x, y) for _ in range(n)]
+    assert torch.equal(x.amax((2, 3)), torch.eye(10)) and torch.equal(y, torch.arange(10))
+    return batches
+
+
+@pytest.mark.parametrize('flag', ['--cutmix', '--mixup'])
+def test_a_mixed_target_holds_each_class_as_the_image_does(flag):
+    shares = []
+    for x, t in mixed_batches(100, flag, '1'):
+        # A mean of 1024 float32 numbers; the products with a share are rounded by 6e-8.
+        torch.testing.assert_close(t, x.mean((2, 3)), rtol=0, atol=1e-6)
+        torch.testing.assert_close(t.sum(1), torch.ones(10), rtol=0, atol=1e-6)
+        torch.testing.assert_close(t, t[0, 0] * torch.eye(10) + t[0, 9] * torch.eye(10).roll(1, 0), rtol=0, atol=1e-6)
+        if flag == '--cutmix':
+            assert ((x == 0) | (x == 1)).all()
+            rows = x[0, 9].amax(1)[:, None] * x[0, 9].amax(0)
+            assert torch.equal(x[0, 9], rows)  # a box
+        else:
+            assert torch.equal(x, x[:, :, :1, :1].expand_as(x))
+        shares.append(t[0, 9].item())
+    assert min(shares) < 0.1 and max(shares) > 0.5 and len(set(shares)) > 50  # another share for each batch
+
+
+def test_the_shares_of_mixed_batches_are_those_of_the_flags():
+    kinds = {'left alone': 0, 'cut': 0, 'blended': 0}
+    for x, t in mixed_batches(600, '--cutmix', '0.5', '--mixup', '0.25'):
+        kinds['left alone' if t.ndim == 1 else 'cut' if ((x == 0) | (x == 1)).all() else 'blended'] += 1
+    # Five standard deviations of at most 12.3; a box outside the image is rare, and counts as cut.
+    assert abs(kinds['cut'] - 300) < 62 and abs(kinds['blended'] - 150) < 62 and abs(kinds['left alone'] - 150) < 62
+    for flags in (['--cutmix', '0.9', '--mixup', '0.1'], ['--mixup', '1']):  # 1 - 0.9 - 0.1 is below 0
+        assert all(t.ndim == 2 for _, t in mixed_batches(50, *flags))
+    assert make_mixing(parse_flags([])) is None
+
+
+def test_accuracy_on_mixed_targets_counts_the_larger_share():
+    logits = torch.tensor([[1.0, 2, 0], [1, 2, 0], [1, 2, 0], [3, 2, 0]])
+    targets = torch.tensor([[0.4, 0.6, 0], [0.6, 0.4, 0], [0, 0.3, 0.7], [0.9, 0.1, 0]])
+    assert accuracy(logits, targets) == 0.5
+    assert accuracy(logits, targets.argmax(1)) == 0.5
 
 
 def test_processes_augment_as_one():

@@ -34,7 +34,7 @@ from train_utils import Run, RunError
 
 EVERYTHING = (
     '--optimizer sgd --momentum 0.9 --nesterov --weight_decay 0.01 --lr_schedule onecycle --augment --ema 0.9 '
-    '--label_smoothing 0.1 --standardize --validation_size 21'
+    '--cutmix 0.4 --mixup 0.4 --label_smoothing 0.1 --standardize --validation_size 21'
 )
 # With enough state on board that a forgotten part shows: nine steps of 60 are two epochs and more.
 STATEFUL = {

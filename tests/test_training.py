@@ -426,6 +426,18 @@ def test_one_of_several_processes_ends_before_gloo_can_abort_it(status):
         assert (result.returncode, result.stdout) == (status, output), result.stderr
 
 
+@pytest.mark.parametrize('script', ['train_mlp_pytorch', 'train_convnet_pytorch'])
+def test_learns_the_targets_that_mixing_makes(quick, monkeypatch, data_dir, tmp_path, script):
+    """Targets that are all of class 3 leave nothing else to say, whatever the labels."""
+    threes = torch.eye(10)[3]
+    monkeypatch.setattr(f'{script}.make_mixing', lambda flags: lambda x, y: (x, threes.expand(len(y), 10)))
+    args = ['--standardize', '--optimizer', 'adam', '--learning_rate', 1e-3, '--max_steps', 60, '--eval_freq', 20]
+    row = short_run(script, data_dir, tmp_path, *args)[-1]
+    assert row['train_accuracy'] > 0.8
+    _, _, _, labels = cifar10_utils.load_cifar10(data_dir)
+    assert row['test_accuracy'] == (labels == 3).mean() < 0.3
+
+
 def test_the_moving_average_is_that_of_the_weights_after_each_step(quick, data_dir, tmp_path):
     states = []
     for steps in (1, 2, 3):
