@@ -24,6 +24,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
+from torchvision.transforms import v2
 
 import mlp_pytorch
 from custom_batchnorm import CustomBatchNormAutograd, CustomBatchNormManualFunction, CustomBatchNormManualModule
@@ -1227,18 +1228,10 @@ class TestReportConvNet(ReportTestCase):
             self.assertEqual(B * 2 * 9 * C * C_out * H**2, counter.get_total_flops())
 
 
-class TestReportSpeedrun(ReportTestCase):
-    """Question 4: the speedrun's whitening layer, why its filters may be kept at one size, and its steps."""
+class TestReportBestConvNet(ReportTestCase):
+    """Question 4, as far as it goes: why filters may be kept at one size, Muon's steps, and mixed images."""
 
     coefficients = 3.4445, -4.7750, 2.0315
-
-    def test_eq_whitening(self):
-        patches = self.rng.normal(size=(500, 12)) * np.linspace(1, 3, 12) + self.rng.normal(size=(500, 1))
-        covariance = patches.T @ patches / len(patches)
-        eigenvalues, V = np.linalg.eigh(covariance)
-        F = np.diag(eigenvalues**-0.5) @ V.T
-        outputs = patches @ F.T
-        self.assert_equal_formulas(outputs.T @ outputs / len(outputs), np.eye(12))
 
     def test_eq_scale_invariance(self):
         self.eps = 0
@@ -1292,6 +1285,40 @@ class TestReportSpeedrun(ReportTestCase):
             X = a * X + b * (X @ X.T) @ X + c * (X @ X.T) @ (X @ X.T) @ X
             self.assert_equal_formulas(Q @ X0, X)
             self.assert_equal_formulas(A, X @ X.T)
+
+    def test_eq_mixing(self):
+        """As torchvision mixes, and PyTorch's cross entropy and the chain's gradient take what comes of it."""
+        x = self.rng.normal(size=(4, 3, 8, 8))
+        t = np.eye(5)[[3, 0, 4, 1]]
+        torch.manual_seed(0)
+        mixed, targets = v2.CutMix(num_classes=5)(torch.tensor(x), torch.tensor(t.argmax(axis=1)))
+        x1, x2, t1, t2 = x, np.roll(x, 1, axis=0), t, np.roll(t, 1, axis=0)
+        M = (mixed.numpy() != x1)[0, 0]
+        m = M.mean()
+        self.assertTrue(0 < m < 1)
+        self.assert_equal_formulas((1 - M) * x1 + M * x2, mixed.numpy())
+        t = (1 - m) * t1 + m * t2
+        np.testing.assert_allclose(targets, t, rtol=0, atol=1e-7)  # torchvision's are float32
+        logits = self.rng.normal(size=(4, 5))
+
+        def L(t, logits=logits):
+            return nn.functional.cross_entropy(torch.tensor(logits), torch.tensor(t)).item()
+
+        self.assert_equal_formulas(L(t), (1 - m) * L(t1) + m * L(t2))
+        probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        self.assert_numerical((probabilities - t) / len(t), eval_numerical_gradient(lambda x: L(t, x), logits))
+
+
+class TestReportSpeedrun(ReportTestCase):
+    """Question 4: the speedrun's whitening layer."""
+
+    def test_eq_whitening(self):
+        patches = self.rng.normal(size=(500, 12)) * np.linspace(1, 3, 12) + self.rng.normal(size=(500, 1))
+        covariance = patches.T @ patches / len(patches)
+        eigenvalues, V = np.linalg.eigh(covariance)
+        F = np.diag(eigenvalues**-0.5) @ V.T
+        outputs = patches @ F.T
+        self.assert_equal_formulas(outputs.T @ outputs / len(outputs), np.eye(12))
 
 
 class TestReportErrata(ReportTestCase):
