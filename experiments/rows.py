@@ -30,6 +30,12 @@ NETWORKS = {
         '--label_smoothing 0.1 --l1_penalty 0.03 --augment affine --ema 0.99 --precision bf16 --eval_freq 500',
         title='best MLP (2)',
     ),
+    'convnet_best': Row(
+        CONVNET,
+        '--optimizer muon --learning_rate 0.1 --momentum 0.6 --nesterov --lr_schedule cosine --batch_size 500 '
+        '--epochs 30 --label_smoothing 0.1 --standardize --augment --cutmix 0.5 --tta --eval_freq 250',
+        title='best ConvNet (4)',
+    ),
     'speedrun': Row('experiments/speedrun.py', seeds=5, title='speedrun'),
 }
 
