@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import torch
 from rows import LADDER, NETWORKS, STEPS
 from table import table
@@ -39,7 +40,10 @@ HEADER = [
 ]
 # Who printed results/FOLDER/NAME.txt: {FOLDER: {NAME: command}}.
 PRINTED = {
-    'benchmarks': {name: f'python benchmarks/{name}.py' for name in ('numpy_mlp', 'batchnorm', 'convnet', 'scaling')},
+    'benchmarks': {
+        name: f'python benchmarks/{name}.py'
+        for name in ('numpy_mlp', 'batchnorm', 'convnet', 'scaling', 'back_to_back')
+    },
     'checks': {
         'mutants': 'make mutants',
         'usual_check': 'python tests/mutants.py --usual',
@@ -134,7 +138,7 @@ def row(name):
         percent(summaries, 'test_accuracy_tta'),
         f'{len(summaries)}',
         f'{statistics.mean(pflop(*run) for run in runs(name)):.2g}',
-        f'{min(s["seconds"] for s in summaries):.3g}',
+        np.format_float_positional(min(s['seconds'] for s in summaries), 3, fractional=False, trim='-'),
         hardware(configs[0]),
         f'`{shared_command(configs)}`',
     ]

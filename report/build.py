@@ -465,6 +465,26 @@ def speedrun_numbers():
     }
 
 
+def best_convnet_numbers():
+    configs, summaries, histories = zip(*runs('convnet_best'), strict=True)
+    flags, pflop = configs[0]['flags'], results.pflop(configs[0], summaries[0], histories[0])
+    update = results.flops(None, True)[2] * summaries[0]['step'] / 1e15
+    return {
+        'vggPlain': spread([100 * s['test_accuracy'] for s in summaries], 1),
+        'vggFlip': spread([100 * s['test_accuracy_tta'] for s in summaries], 1),
+        'vggSeeds': str(len(summaries)),
+        'vggEpochs': str(flags['epochs']),
+        'vggBatch': str(flags['batch_size']),
+        'vggRate': str(flags['learning_rate']),
+        'vggMomentum': str(flags['momentum']),
+        'vggMixed': f'{100 * flags["cutmix"]:.0f}',
+        'vggPflop': f'{pflop:.2f}',
+        'vggUpdateShare': f'{100 * update / pflop:.0f}',
+        'vggMinutes': f'{min(s["seconds"] for s in summaries) / 60:.0f}',
+        'vggHardware': results.hardware(configs[0]),
+    }
+
+
 def confusion_numbers():
     names, counts, shares = confusion('convnet_pytorch')
     recognised = counts.diagonal(axis1=1, axis2=2) / counts.sum(axis=2)  # (seeds, 10)
@@ -553,7 +573,7 @@ def numbers(cost, layers):
         'bestHardware': results.hardware(configs[0]),
     }
 
-    found |= confusion_numbers()
+    found |= best_convnet_numbers() | confusion_numbers()
     found |= speedrun_numbers() | check_numbers()
     ladder_flags = runs('ladder/default')[0][0]['flags']
     found |= {'ladderSeeds': str(len(runs('ladder/default'))), 'ladderHeld': grouped(ladder_flags['validation_size'])}
@@ -578,7 +598,7 @@ def build(folder):
     flags = runs('mlp_numpy')[0][0]['flags']
     cost, layers = step_cost(flags['dnn_hidden_units'], flags['batch_size']), convnet_layers()
     with rc_context(STYLE):
-        for name in ('mlp_numpy', 'mlp_best', 'convnet_pytorch'):
+        for name in ('mlp_numpy', 'mlp_best', 'convnet_pytorch', 'convnet_best'):
             plot_curves(folder / f'curves_{name}.pdf', name)
         plot_twins(folder / 'twins.pdf')
         plot_confusion(folder / 'confusion.pdf', 'convnet_pytorch')
