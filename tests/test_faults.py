@@ -4,6 +4,7 @@ import os
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -179,25 +180,37 @@ def test_two_runs_cannot_share_a_folder(data_dir, tmp_path):
     assert_same_run(tmp_path / 'run', tmp_path / 'alone')
 
 
+@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='the loopback has another name')
+def test_a_process_whose_other_has_gone_says_so(data_dir, tmp_path):
+    with socket.create_server(('127.0.0.1', 0)) as server:
+        port = server.getsockname()[1]
+    ranks = {'WORLD_SIZE': '2', 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(port), 'GLOO_SOCKET_IFNAME': 'lo'}
+    options = {'stdout': subprocess.DEVNULL, 'stderr': subprocess.PIPE, 'text': True}
+    run = ('train_mlp_pytorch', data_dir, tmp_path / 'run')
+    with (
+        start(*run, env=os.environ | ranks | {'RANK': '0'}, **options) as left,
+        start(*run, env=os.environ | ranks | {'RANK': '1'}, **options) as killed,
+    ):
+        wait_for(tmp_path / 'run' / 'checkpoint.pt', left)
+        killed.kill()
+        _, err = left.communicate(timeout=120)
+    assert left.returncode == 1
+    assert 'another of the processes has gone' in err and '--resume' in err and 'Traceback' not in err
+
+
 @pytest.mark.skipif(not Path('/proc').is_dir(), reason='no /proc to find the workers in')
 def test_torchrun_goes_on_when_a_worker_is_killed(data_dir, tmp_path):
     launcher = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', '--max_restarts=1']
     # The second is for torch 2.6, which else hangs after a restart: https://github.com/pytorch/pytorch/issues/135712
     environment = os.environ | {'GLOO_SOCKET_IFNAME': 'lo', 'TORCH_DISABLE_SHARE_RDZV_TCP_STORE': '1'}
-    options = {'launcher': launcher, 'env': environment, 'stdout': subprocess.DEVNULL}
-    log = tmp_path / 'log'
-    with (
-        open(log, 'wb') as stderr,
-        start('train_mlp_pytorch', data_dir, tmp_path / 'killed', '--resume', stderr=stderr, **options) as running,
-    ):
+    options = {'launcher': launcher, 'env': environment, 'stdout': subprocess.DEVNULL, 'stderr': subprocess.DEVNULL}
+    with start('train_mlp_pytorch', data_dir, tmp_path / 'killed', '--resume', **options) as running:
         wait_for(tmp_path / 'killed' / 'checkpoint.pt', running)
         children = subprocess.run(['pgrep', '-P', str(running.pid)], capture_output=True, text=True).stdout.split()
         workers = [int(child) for child in children if is_training(child)]
         assert len(workers) == 2
         os.kill(workers[-1], signal.SIGKILL)
         assert running.wait(timeout=300) == 0
-    assert 'another of the processes has gone' in log.read_text() and 'Traceback' not in log.read_text()
-    options['stderr'] = subprocess.DEVNULL
     with start('train_mlp_pytorch', data_dir, tmp_path / 'whole', **options) as running:
         assert running.wait(timeout=300) == 0
     assert_same_run(tmp_path / 'killed', tmp_path / 'whole')
