@@ -203,14 +203,20 @@ def test_torchrun_goes_on_when_a_worker_is_killed(data_dir, tmp_path):
     launcher = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', '--max_restarts=1']
     # The second is for torch 2.6, which else hangs after a restart: https://github.com/pytorch/pytorch/issues/135712
     environment = os.environ | {'GLOO_SOCKET_IFNAME': 'lo', 'TORCH_DISABLE_SHARE_RDZV_TCP_STORE': '1'}
-    options = {'launcher': launcher, 'env': environment, 'stdout': subprocess.DEVNULL, 'stderr': subprocess.DEVNULL}
-    with start('train_mlp_pytorch', data_dir, tmp_path / 'killed', '--resume', **options) as running:
+    options = {'launcher': launcher, 'env': environment, 'stdout': subprocess.DEVNULL}
+    log = tmp_path / 'log'
+    with (
+        open(log, 'wb') as stderr,
+        start('train_mlp_pytorch', data_dir, tmp_path / 'killed', '--resume', stderr=stderr, **options) as running,
+    ):
         wait_for(tmp_path / 'killed' / 'checkpoint.pt', running)
         children = subprocess.run(['pgrep', '-P', str(running.pid)], capture_output=True, text=True).stdout.split()
         workers = [int(child) for child in children if is_training(child)]
         assert len(workers) == 2
         os.kill(workers[-1], signal.SIGKILL)
         assert running.wait(timeout=300) == 0
+    assert 'Traceback' not in log.read_text()
+    options['stderr'] = subprocess.DEVNULL
     with start('train_mlp_pytorch', data_dir, tmp_path / 'whole', **options) as running:
         assert running.wait(timeout=300) == 0
     assert_same_run(tmp_path / 'killed', tmp_path / 'whole')
