@@ -145,4 +145,16 @@ def soft_threshold_(weights, threshold):
     (Neyshabur 2020, arXiv 2007.13657).
     """
     for weight in weights:
-        weight.copy_(F.softshrink(weight, threshold))
+        F.softshrink(weight, threshold, out=weight)
+
+
+@torch.no_grad()
+def hard_threshold_(weights, threshold):
+    """Sets every weight to 0 that is no further from it than the threshold, in place: w ← w 1[|w| > threshold].
+
+    That is the proximal step of a price of threshold² / 2 for each weight that is not 0. After a soft threshold that is
+    far smaller it is the β-LASSO of the same paper: what the penalty has made small is cut off at once, and only a
+    single step longer than the threshold brings it back.
+    """
+    for weight in weights:
+        F.hardshrink(weight, threshold, out=weight)

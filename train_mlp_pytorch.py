@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from mlp_pytorch import ACTIVATIONS, BATCH_NORMS, INITS, MLP, soft_threshold_
+from mlp_pytorch import ACTIVATIONS, BATCH_NORMS, INITS, MLP, hard_threshold_, soft_threshold_
 from torch_utils import (
     Machine,
     accuracy,
@@ -51,6 +51,7 @@ def parse_flags(argv=None):
     add('--batch_norm', choices=['none', *BATCH_NORMS], default='none', help="the last two are question 3's own")
     add('--dropout', type=number(float, 0, 1), default=0.0, help='probability of dropping a hidden unit')
     add('--l1_penalty', type=number(float, 0), default=0.0, help='of the weights, taken off after each step')
+    add('--prune_below', type=number(float, 0), default=0.0, help='set weights to 0 that are no larger after a step')
     add('--activation', choices=list(ACTIVATIONS), default='relu', help='of the hidden layers')
     add('--init', choices=list(INITS), default='normal', help="of the weights; normal is the assignment's")
     flags = parser.parse_args(argv)
@@ -118,6 +119,8 @@ def train(flags):
             optimizer.step()
             if flags.l1_penalty:
                 soft_threshold_(weights, flags.l1_penalty * scheduler.get_last_lr()[0])
+            if flags.prune_below:
+                hard_threshold_(weights, flags.prune_below)
             scheduler.step()
             if ema:
                 ema.update_parameters(model)
@@ -128,7 +131,11 @@ def train(flags):
                 run.log({name: evaluate(ema or model, data[name], machine) for name in evaluated})
                 run.write_history(writer)
                 save_checkpoint(checkpoint, run, machine, train_set, generator, **parts)
-    run.finish()
+    more = {}
+    if flags.l1_penalty or flags.prune_below:
+        n_zeros = sum((weight == 0).sum().item() for weight in weights)
+        more['zero_weights'] = n_zeros / sum(weight.numel() for weight in weights)
+    run.finish(**more)
     return run.history
 
 

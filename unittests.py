@@ -1092,6 +1092,22 @@ class TestReportBestMLP(ReportTestCase):
         mlp_pytorch.soft_threshold_([weight], threshold)
         self.assert_equal_formulas(weight.numpy(), V)
 
+    def test_eq_hard_threshold(self):
+        """No V near the minimum or far from it does better, weight by weight; nor does 0, or W itself."""
+        W, tau = self.rng.normal(size=(3, 4)), 0.4
+        V = W * (abs(W) > tau)
+
+        def objective(V):
+            return (V - W) ** 2 / 2 + tau**2 / 2 * (V != 0)
+
+        others = [V + scale * self.rng.normal(size=V.shape) for scale in (1e-4, 1e-2, 1) for _ in range(100)]
+        for other in [*others, 0 * W, W]:
+            self.assertTrue((objective(V) <= objective(other)).all())
+        self.assertTrue((V == 0).any() and (V != 0).any())
+        weight = torch.from_numpy(W.copy())
+        mlp_pytorch.hard_threshold_([weight], tau)
+        self.assert_equal_formulas(weight.numpy(), V)
+
 
 class TestReportBatchNorm(ReportTestCase):
     """Question 3: one neuron, x_1 ... x_B."""

@@ -33,7 +33,7 @@ DEFAULTS = {
     'train_mlp_numpy': MLP_DEFAULTS | {'dtype': 'float32'},
     'train_mlp_pytorch': MLP_DEFAULTS | TORCH_OFF | {
         'optimizer': 'sgd', 'precision': 'fp32', 'batch_norm': 'none', 'dropout': 0, 'l1_penalty': 0,
-        'activation': 'relu', 'init': 'normal',
+        'prune_below': 0, 'activation': 'relu', 'init': 'normal',
     },
     'train_convnet_pytorch': TORCH_OFF | {
         'learning_rate': 1e-4, 'max_steps': 5000, 'batch_size': 32, 'eval_freq': 500, 'data_dir': FOLDER,
@@ -78,6 +78,7 @@ EFFECTS = {
         'batch_norm': [f'--batch_norm {name}' for name in ('torch', 'autograd', 'manual')],
         'dropout': '--dropout 0.5',
         'l1_penalty': '--l1_penalty 1e-3',
+        'prune_below': '--prune_below 1e-4',
         'activation': [f'--activation {name}' for name in ('leaky_relu', 'elu', 'gelu', 'silu', 'tanh')],
         'init': [f'--init {name}' for name in ('pytorch', 'xavier', 'kaiming', 'local')],
     },
@@ -276,7 +277,7 @@ BAD_OF = {
     'train_mlp_numpy': BAD | BAD_MLP | {'dtype': ['', 'float16', 'float', 'FLOAT32']},
     'train_mlp_pytorch': BAD | BAD_TORCH | BAD_MLP | {
         'batch_norm': ['', 'batch', 'None'], 'dropout': [*NUMBERS, '1.5'], 'l1_penalty': NUMBERS,
-        'activation': ['', 'swish'], 'init': ['', 'he'],
+        'prune_below': NUMBERS, 'activation': ['', 'swish'], 'init': ['', 'he'],
     },
     'train_convnet_pytorch': BAD | BAD_TORCH,
 }  # fmt: skip

@@ -1,5 +1,6 @@
-"""What no twin in NumPy has: the local initialisation, and the L1 penalty."""
+"""What no twin in NumPy has: the local initialisation, the L1 penalty, and the weights that are pruned."""
 
+import json
 import math
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from conftest import read_checkpoint, short_run
 
 import train_mlp_pytorch
-from mlp_pytorch import MLP, soft_threshold_
+from mlp_pytorch import MLP, hard_threshold_, soft_threshold_
 
 
 def centre_and_spread(energy, places):
@@ -91,6 +92,23 @@ def test_the_penalty_is_taken_off_the_weights_after_each_step(quick, data_dir, t
             soft_threshold_([value], 1e-5)
             assert (value == 0).any() and value.any()
         assert torch.equal(value, states[1][name]), name
+
+
+def test_small_weights_are_pruned_after_the_penalty(quick, data_dir, tmp_path):
+    states = []
+    for name, prune_below in (('without', '0'), ('with', '1e-4')):
+        flags = ['--max_steps', 1, '--learning_rate', 1e-3, '--l1_penalty', '0.01', '--prune_below', prune_below]
+        short_run('train_mlp_pytorch', data_dir, tmp_path / name, *flags)
+        states.append(read_checkpoint(tmp_path / name / 'checkpoint.pt')['model'])
+    zeros = []
+    for name, value in states[0].items():
+        if name.endswith('weight'):
+            hard_threshold_([value], 1e-4)
+            assert (value == 0).any() and value.any()
+            zeros += (value == 0).flatten().tolist()
+        assert torch.equal(value, states[1][name]), name
+    summary = json.loads((tmp_path / 'with' / 'summary.json').read_text())
+    assert summary['zero_weights'] == pytest.approx(sum(zeros) / len(zeros), rel=1e-12)
 
 
 def test_the_penalty_follows_the_learning_rate_of_the_step(quick, monkeypatch, data_dir, tmp_path):
