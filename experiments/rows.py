@@ -27,7 +27,8 @@ NETWORKS = {
         MLP,
         '--dnn_hidden_units 2048,2048,1024 --standardize --batch_norm torch --activation gelu --init local '
         '--optimizer adam --learning_rate 2e-3 --lr_schedule onecycle --batch_size 500 --epochs 80 '
-        '--label_smoothing 0.1 --l1_penalty 0.03 --augment affine --ema 0.99 --precision bf16 --eval_freq 500',
+        '--label_smoothing 0.1 --l1_penalty 0.03 --prune_below 1e-3 --augment affine --ema 0.99 --precision bf16 '
+        '--eval_freq 500',
         title='best MLP (2)',
     ),
     'convnet_best': Row(
@@ -153,6 +154,11 @@ COMBINED = {
         '--l1_penalty 0.03',
         'weights that nothing needs go to 0',
         'gains, even where nothing is learnt by heart',
+    ),
+    'pruned': (
+        '--prune_below 1e-3',
+        'what the penalty has made small is cut off, so that noise does not bring it back',
+        '',
     ),
 }
 
