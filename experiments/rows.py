@@ -157,8 +157,8 @@ COMBINED = {
     ),
     'pruned': (
         '--prune_below 1e-3',
-        'what the penalty has made small is cut off, so that noise does not bring it back',
-        '',
+        'noise keeps small weights off 0',
+        'gains more than the penalty itself: most weights now stay at 0',
     ),
 }
 

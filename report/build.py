@@ -568,6 +568,8 @@ def numbers(cost, layers):
         'bestSeeds': str(len(summaries)),
         'bestHidden': ', '.join(map(str, best_flags['dnn_hidden_units'])),
         'bestPenalty': str(best_flags['l1_penalty']),
+        'bestThreshold': str(best_flags['prune_below']),
+        'bestZeros': f'{100 * statistics.mean(s["zero_weights"] for s in summaries):.0f}',
         'bestEpochs': str(best_flags['epochs']),
         'bestMinutes': f'{min(s["seconds"] for s in summaries) / 60:.0f}',
         'bestHardware': results.hardware(configs[0]),
