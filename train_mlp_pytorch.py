@@ -29,7 +29,17 @@ from torch_utils import (
     make_writer,
     save_checkpoint,
 )
-from train_utils import ArgumentParser, Run, UsageError, add_common_flags, hidden_units, load_data, number, run_script
+from train_utils import (
+    ArgumentParser,
+    Run,
+    RunError,
+    UsageError,
+    add_common_flags,
+    hidden_units,
+    load_data,
+    number,
+    run_script,
+)
 
 
 def parse_flags(argv=None):
@@ -62,6 +72,13 @@ def parse_flags(argv=None):
     if flags.l1_penalty and flags.optimizer == 'muon':
         parser.error('--l1_penalty does not go with --optimizer muon, which keeps the norm of the weights')
     return flags
+
+
+def check_weights(weights, step):
+    """Raises RunError if all weights of a layer are 0: nothing of an image gets through it, nor a gradient back."""
+    for i, weight in enumerate(weights, 1):
+        if not weight.any():
+            raise RunError(f'all weights of linear layer {i} are 0 at step {step}: lower --prune_below or --l1_penalty')
 
 
 def train(flags):
@@ -128,6 +145,7 @@ def train(flags):
             run.count_step(*machine.mean(loss, accuracy(logits, y)))
             progress.update(flags.batch_size)
             if run.is_evaluation_due():
+                check_weights(weights, run.step)
                 run.log({name: evaluate(ema or model, data[name], machine) for name in evaluated})
                 run.write_history(writer)
                 save_checkpoint(checkpoint, run, machine, train_set, generator, **parts)

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from conftest import read_checkpoint, short_run
+from conftest import failing_short_run, read_checkpoint, short_run
 
 import train_mlp_pytorch
 from mlp_pytorch import MLP, hard_threshold_, soft_threshold_
@@ -109,6 +109,12 @@ def test_small_weights_are_pruned_after_the_penalty(quick, data_dir, tmp_path):
         assert torch.equal(value, states[1][name]), name
     summary = json.loads((tmp_path / 'with' / 'summary.json').read_text())
     assert summary['zero_weights'] == sum(zeros) / len(zeros)
+
+
+@pytest.mark.parametrize('flag', ['--prune_below', '--l1_penalty'])
+def test_pruning_all_weights_is_one_line(quick, capsys, data_dir, tmp_path, flag):
+    status, line = failing_short_run(capsys, 'train_mlp_pytorch', data_dir, tmp_path, flag, '100')
+    assert status == 1 and 'layer 1' in line and flag in line
 
 
 def test_the_penalty_follows_the_learning_rate_of_the_step(quick, monkeypatch, data_dir, tmp_path):
