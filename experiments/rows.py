@@ -25,7 +25,7 @@ NETWORKS = {
     'convnet_pytorch': Row(CONVNET, title='ConvNet (4)'),
     'mlp_best': Row(
         MLP,
-        '--dnn_hidden_units 2048,2048,1024 --standardize --batch_norm torch --activation gelu --init local '
+        '--dnn_hidden_units 2048,2048,2048,1024 --standardize --batch_norm torch --activation gelu --init local '
         '--optimizer adam --learning_rate 2e-3 --lr_schedule onecycle --batch_size 500 --epochs 80 '
         '--label_smoothing 0.1 --l1_penalty 0.03 --prune_below 1e-3 --augment affine --ema 0.99 --precision bf16 '
         '--eval_freq 500',
@@ -159,6 +159,11 @@ COMBINED = {
         '--prune_below 1e-3',
         'noise keeps small weights off 0',
         'gains more than the penalty itself: most weights now stay at 0',
+    ),
+    'deeper': (
+        '--dnn_hidden_units 2048,2048,2048,1024',
+        'a layer more to put parts together',
+        '',
     ),
 }
 
