@@ -21,6 +21,7 @@ import warnings
 from pathlib import Path
 
 import optuna
+import sqlalchemy
 from filelock import FileLock
 from rows import ROWS
 
@@ -110,6 +111,9 @@ def open_study(storage):
     warnings.simplefilter('ignore', optuna.exceptions.ExperimentalWarning)
     retry = optuna.storages.RetryHeartbeatStaleTrialCallback()
     storage = optuna.storages.RDBStorage(storage, heartbeat_interval=HEARTBEAT, heartbeat_stale_trial_callback=retry)
+    if storage.engine.name == 'sqlite':
+        # It knows no SELECT ... FOR UPDATE: without its lock from the start, two workers can take the same run.
+        sqlalchemy.event.listen(storage.engine, 'begin', lambda database: database.exec_driver_sql('BEGIN IMMEDIATE'))
     return optuna.create_study(study_name='ladder', storage=storage, load_if_exists=True, direction='maximize')
 
 

@@ -1,8 +1,11 @@
 """The ladder does each missing run once, however many workers share it, and does those of a dead worker again."""
 
+import contextlib
 import json
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
 
 import optuna
@@ -56,6 +59,23 @@ def test_two_workers_share_the_runs(easy_data_dir, tmp_path):
     last = worker(tmp_path, easy_data_dir)
     last.communicate(timeout=300)
     assert [run for _, run in trials(tmp_path)[len(before) :]] == [None]  # found nothing to do
+
+
+def test_a_run_goes_to_one_worker(tmp_path):
+    study = ladder.open_study(f'sqlite:///{tmp_path}/ladder.db')
+    for run in ('first', 'second'):
+        study.enqueue_trial({}, user_attrs={'run': run})
+    taken = []
+    worker = threading.Thread(target=lambda: taken.append(study.ask().user_attrs['run']))
+    with contextlib.closing(sqlite3.connect(tmp_path / 'ladder.db', isolation_level=None)) as other:
+        other.execute('BEGIN IMMEDIATE')  # another worker is about to take the first run
+        with pytest.warns(UserWarning, match='Heartbeat'):  # which only a whole worker sends
+            worker.start()
+            time.sleep(1)
+            other.execute("UPDATE trials SET state = 'RUNNING' WHERE number = 0")
+            other.execute('COMMIT')
+            worker.join()
+    assert taken == ['second']
 
 
 def test_the_run_of_a_dead_worker_is_done_again(easy_data_dir, tmp_path, monkeypatch):
