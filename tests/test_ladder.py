@@ -66,15 +66,15 @@ def test_a_run_goes_to_one_worker(tmp_path):
     for run in ('first', 'second'):
         study.enqueue_trial({}, user_attrs={'run': run})
     taken = []
-    worker = threading.Thread(target=lambda: taken.append(study.ask().user_attrs['run']))
+    asking = threading.Thread(target=lambda: taken.append(study.ask().user_attrs['run']))
     with contextlib.closing(sqlite3.connect(tmp_path / 'ladder.db', isolation_level=None)) as other:
         other.execute('BEGIN IMMEDIATE')  # another worker is about to take the first run
         with pytest.warns(UserWarning, match='Heartbeat'):  # which only a whole worker sends
-            worker.start()
+            asking.start()
             time.sleep(1)
             other.execute("UPDATE trials SET state = 'RUNNING' WHERE number = 0")
             other.execute('COMMIT')
-            worker.join()
+            asking.join()
     assert taken == ['second']
 
 

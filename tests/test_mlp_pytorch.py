@@ -114,7 +114,8 @@ def test_small_weights_are_pruned_after_the_penalty(quick, data_dir, tmp_path):
 @pytest.mark.parametrize('flag', ['--prune_below', '--l1_penalty'])
 def test_pruning_all_weights_is_one_line(quick, capsys, data_dir, tmp_path, flag):
     status, line = failing_short_run(capsys, 'train_mlp_pytorch', data_dir, tmp_path, flag, '100')
-    assert status == 1 and 'layer 1' in line and flag in line
+    assert status == 1 and 'linear layer 1' in line and 'step 2' in line
+    assert not (tmp_path / 'checkpoint.pt').exists()
 
 
 def test_the_penalty_follows_the_learning_rate_of_the_step(quick, monkeypatch, data_dir, tmp_path):
