@@ -1107,6 +1107,18 @@ class TestReportBestMLP(ReportTestCase):
         mlp_pytorch.hard_threshold_([weight], tau)
         self.assert_equal_formulas(weight.numpy(), V)
 
+    def test_eq_adam_step(self):
+        """Steps from 0, without a threshold, longer than it, and shorter: the last lead nowhere, however many."""
+        gradient = torch.from_numpy(self.rng.normal(size=(3, 4)))
+        for eta, tau, stays in [(1e-3, 0, False), (1.1e-3, 1e-3, False), (0.9e-3, 1e-3, True)]:
+            weight = torch.zeros(3, 4, dtype=torch.float64)
+            optimizer = torch.optim.Adam([weight], eta, eps=0)
+            for step in range(1, 4):
+                weight.grad = gradient.clone()
+                optimizer.step()
+                mlp_pytorch.hard_threshold_([weight], tau)
+                self.assert_equal_formulas(weight.numpy(), 0 if stays else -step * eta * np.sign(gradient.numpy()))
+
 
 class TestReportBatchNorm(ReportTestCase):
     """Question 3: one neuron, x_1 ... x_B."""

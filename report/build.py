@@ -575,6 +575,9 @@ def numbers(cost, layers):
         'bestHardware': results.hardware(configs[0]),
     }
 
+    alone = [s['zero_weights'] for _, s, _ in runs('ladder/combined_l1_penalty')]
+    found['penaltyZeros'] = f'{100 * statistics.mean(alone):.1f}'
+
     found |= best_convnet_numbers() | confusion_numbers()
     found |= speedrun_numbers() | check_numbers()
     ladder_flags = runs('ladder/default')[0][0]['flags']
