@@ -21,12 +21,14 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.transforms import v2
 
 import mlp_pytorch
+from convnet_pytorch import Conv3x3
 from custom_batchnorm import CustomBatchNormAutograd, CustomBatchNormManualFunction, CustomBatchNormManualModule
 from gradient_check import eval_numerical_gradient, eval_numerical_gradient_array, rel_error
 from mlp_numpy import MLP
@@ -43,6 +45,7 @@ class GradientTestCase(unittest.TestCase):
 
     def setUp(self):
         self.rng = np.random.default_rng(0)
+        torch.manual_seed(0)
 
     def one_hot(self, B, C):
         return np.eye(C)[self.rng.integers(0, C, B)]
@@ -785,6 +788,26 @@ class TestBatchNorm(GradientTestCase):
         self.assertEqual(len(matrices(kept) - known), 1)
 
 
+class TestConvolution(GradientTestCase):
+    shapes = ((1, 3, 2, 1), (3, 2, 4, 2), (2, 4, 3, 5))  # (B, in, out, height = width); below 3 a matrix product
+
+    def test_gradients_against_central_differences(self):
+        for B, n_in, n_out, height in self.shapes:
+            conv = Conv3x3(n_in, n_out).double()
+            x = torch.tensor(self.rng.normal(size=(B, n_in, height, height)), requires_grad=True)
+            dout = self.rng.normal(size=(B, n_out, height, height))
+            conv(x).backward(torch.from_numpy(dout))
+
+            def forward(_, conv=conv, x=x):
+                return conv(x).detach().numpy()
+
+            for name, variable in (('x', x), *conv.named_parameters()):
+                # The array shares its memory with the variable, so that forward sees the change.
+                numerical = eval_numerical_gradient_array(forward, variable.detach().numpy(), dout)
+                with self.subTest(gradient=name, shape=tuple(x.shape)):
+                    self.assert_numerical(variable.grad.numpy(), numerical)
+
+
 class ReportTestCase(GradientTestCase):
     """Checks of report/report.tex: test_eq_NAME transcribes the equation labelled eq:NAME, test_err_NAME a slip.
 
@@ -1221,14 +1244,34 @@ class TestReportBatchNorm(ReportTestCase):
 
 
 class TestReportConvNet(ReportTestCase):
-    """Question 4: the two kinds of layers that have a size to compute."""
+    """Question 4: the convolution, forward and backward, and the sizes of the layers."""
 
-    shapes = ((1, 3, 2, 6), (2, 4, 3, 7))  # (B, in, out, height = width)
+    shapes = ((1, 3, 2, 6), (2, 4, 3, 7), (3, 2, 4, 2))  # (B, in, out, height = width)
+
+    def setUp(self):
+        super().setUp()
+        B, n_in, n_out, height, width = self.shape = 3, 2, 4, 2, 3  # so small that it is computed as a matrix product
+        self.conv = Conv3x3(n_in, n_out).double()
+        self.W, self.b = (p.detach().numpy() for p in self.conv.parameters())
+        self.x = self.rng.normal(size=(B, n_in, height, width))
+        self.dy = self.rng.normal(size=(B, n_out, height, width))
+        self.P = np.zeros((B, height, width, n_in, 3, 3))  # i and j count from -1
+        for n, u, v, c, i, j in np.ndindex(self.P.shape):
+            if 0 <= u + i - 1 < height and 0 <= v + j - 1 < width:
+                self.P[n, u, v, c, i, j] = self.x[n, c, u + i - 1, v + j - 1]
+        self.P = self.P.reshape(B * height * width, 9 * n_in)
+
+    def rows(self, y):
+        """(B H W, out) of (B, out, H, W)."""
+        return y.transpose(0, 2, 3, 1).reshape(-1, y.shape[1])
+
+    def convolved(self, x, W, b):
+        return F.conv2d(*map(torch.from_numpy, (x, W, b)), padding=1).numpy()
 
     def test_eq_conv(self):
         for B, n_in, n_out, height in self.shapes:
             width = height + 1
-            conv = nn.Conv2d(n_in, n_out, 3, padding=1).double()
+            conv = Conv3x3(n_in, n_out).double()
             W, bias = (p.detach().numpy() for p in conv.parameters())
             x = self.rng.normal(size=(B, n_in, height, width))
             padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))  # x[u] is padded[u + 1]
@@ -1248,11 +1291,43 @@ class TestReportConvNet(ReportTestCase):
 
     def test_eq_conv_cost(self):
         for B, C, C_out, H in self.shapes:
-            conv = nn.Conv2d(C, C_out, 3, padding=1)
+            conv = Conv3x3(C, C_out)
             self.assertEqual((9 * C + 1) * C_out, sum(p.numel() for p in conv.parameters()))
             with FlopCounterMode(display=False) as counter:
                 conv(torch.zeros(B, C, H, H))
             self.assertEqual(B * 2 * 9 * C * C_out * H**2, counter.get_total_flops())
+
+    def test_eq_patches(self):
+        """Of a filter with a single 1, so that each position gives one of the numbers that it reads."""
+        n_in = self.x.shape[1]
+        for k, (c, i, j) in enumerate(np.ndindex(n_in, 3, 3)):
+            W = np.zeros((1, n_in, 3, 3))
+            W[0, c, i, j] = 1
+            self.assert_equal_formulas(self.P[:, [k]], self.rows(self.convolved(self.x, W, np.zeros(1))))
+
+    def test_eq_conv_matrix(self):
+        W, dY = self.W.reshape(len(self.W), -1), self.rows(self.dy)
+        ones = np.ones(len(self.P))
+        Y = self.P @ W.T + np.outer(ones, self.b)
+        self.assert_equal_formulas(Y, self.rows(self.conv(torch.from_numpy(self.x)).detach().numpy()))
+        dW = eval_numerical_gradient_array(lambda W: self.convolved(self.x, W, self.b), self.W, self.dy)
+        self.assert_numerical((dY.T @ self.P).reshape(self.W.shape), dW)
+        db = eval_numerical_gradient_array(lambda b: self.convolved(self.x, self.W, b), self.b, self.dy)
+        self.assert_numerical(dY.T @ ones, db)
+
+    def test_eq_conv_input(self):
+        B, n_in, n_out, height, width = self.shape
+        dP = (self.rows(self.dy) @ self.W.reshape(n_out, -1)).reshape(B, height, width, n_in, 3, 3)
+        dx = np.zeros_like(self.x)
+        for n, c, u, v in np.ndindex(self.x.shape):
+            dx[n, c, u, v] = sum(
+                dP[n, u - i, v - j, c, 1 + i, 1 + j]
+                for i, j in product((-1, 0, 1), (-1, 0, 1))
+                if 0 <= u - i < height and 0 <= v - j < width
+            )
+        self.assert_numerical(
+            dx, eval_numerical_gradient_array(lambda x: self.convolved(x, self.W, self.b), self.x, self.dy)
+        )
 
 
 class TestReportBestConvNet(ReportTestCase):

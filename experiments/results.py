@@ -41,8 +41,12 @@ HEADER = [
 # Who printed results/FOLDER/NAME.txt: {FOLDER: {NAME: command}}.
 PRINTED = {
     'benchmarks': {
-        name: f'python benchmarks/{name}.py'
-        for name in ('numpy_mlp', 'batchnorm', 'convnet', 'scaling', 'back_to_back')
+        'numpy_mlp': 'python benchmarks/numpy_mlp.py',
+        'batchnorm': 'python benchmarks/batchnorm.py',
+        'convnet': 'python benchmarks/convnet.py',
+        'convnet_without_bf16': 'python benchmarks/convnet.py, on a CPU without bfloat16',
+        'scaling': 'python benchmarks/scaling.py',
+        'back_to_back': 'python benchmarks/back_to_back.py',
     },
     'checks': {
         'mutants': 'make mutants',
@@ -130,6 +134,11 @@ def hardware(config):
     return (found.get('gpus') or [f'{found["cpu"]}, {found["cores"]} cores'])[0]
 
 
+def machine(config):
+    """The hardware, and bf16 if that is what the run used of it."""
+    return f'{hardware(config)}, bf16' if config['compute'].get('precision') == 'bf16' else hardware(config)
+
+
 def row(name):
     configs, summaries, _ = zip(*runs(name), strict=True)
     return [
@@ -139,7 +148,7 @@ def row(name):
         f'{len(summaries)}',
         f'{statistics.mean(pflop(*run) for run in runs(name)):.2g}',
         np.format_float_positional(min(s['seconds'] for s in summaries), 3, fractional=False, trim='-'),
-        hardware(configs[0]),
+        machine(configs[0]),
         f'`{shared_command(configs)}`',
     ]
 

@@ -216,7 +216,7 @@ def convnet_layers():
     model = ConvNet(3, 10).eval()
     rows, x = [], torch.zeros(1, 3, 32, 32)
     names = {
-        'Conv2d': 'convolution, BN, ReLU',
+        'Conv3x3': 'convolution, BN, ReLU',
         'MaxPool2d': 'max-pool',
         'AvgPool2d': 'average pool',
         'Linear': 'linear',

@@ -1,12 +1,16 @@
 """The ConvNet of Table 1, augmentation, and the pictures that its training leaves."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from cifar10_utils import CLASS_NAMES, DataSet, make_data_sets
-from convnet_pytorch import ConvNet
+from convnet_pytorch import Conv3x3, ConvNet
 from torch_utils import Machine, accuracy, augment, make_mixing
 from train_convnet_pytorch import parse_flags
 from train_utils import plot_filters, plot_predictions
@@ -68,6 +72,39 @@ def test_parameters_start_as_pytorch_draws_them():
     model = ConvNet(3, 10)
     torch.manual_seed(0)
     assert torch.equal(model.features[0].weight, nn.Conv2d(3, 64, 3, padding=1).weight)
+
+
+@pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(('height', 'width'), [(1, 1), (2, 2), (2, 4), (3, 3), (5, 4)])
+def test_the_convolution_is_pytorchs_at_every_size(height, width, memory_format):
+    generator = torch.Generator().manual_seed(0)
+    x, dout = (torch.randn(3, n, height, width, generator=generator, dtype=torch.float64) for n in (4, 5))
+    layer = Conv3x3(4, 5).double().to(memory_format=memory_format)
+    x = x.to(memory_format=memory_format).requires_grad_()
+    variables = [x, layer.weight, layer.bias]
+    out, expected = layer(x), F.conv2d(*variables, padding=1)
+    # The longest sums have 60 terms below 10 in size: rounding is at most 60 · 10 · 1.1e-16 = 7e-14.
+    torch.testing.assert_close(out, expected, rtol=0, atol=1e-13)
+    for found, wanted in zip(*(torch.autograd.grad(o, variables, dout) for o in (out, expected)), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ('device', 'dtype', 'size', 'operation'),
+    [
+        ('cpu', torch.float32, (2, 4), 'addmm'),
+        ('cpu', torch.float32, (3, 3), 'convolution'),
+        ('cpu', torch.float32, (5, 4), 'convolution'),
+        ('cpu', torch.bfloat16, (2, 4), 'convolution'),
+        ('meta', torch.float32, (2, 4), 'convolution'),  # stands for any other device
+    ],
+)
+def test_only_tiny_images_in_float32_on_a_cpu_are_a_matrix_product(device, dtype, size, operation):
+    layer = Conv3x3(4, 5).to(device, dtype)
+    with FlopCounterMode(display=False) as counter:
+        layer(torch.zeros(3, 4, *size, device=device, dtype=dtype))
+    flops = {str(name): count for name, count in counter.get_flop_counts()['Global'].items()}
+    assert flops == {f'aten.{operation}': 2 * 9 * 4 * 5 * 3 * math.prod(size)}  # the same count either way
 
 
 def augmented(x, rank=0, world_size=1, seed=0, **options):
