@@ -11,10 +11,10 @@ LAYERS = [64, 'M', 128, 'M', 256, 256, 'M', 512, 512, 'M', 512, 512, 'M']
 class Conv3x3(nn.Conv2d):
     """Convolution with 3x3 filters, stride 1, padding 1 and bias.
 
-    Forward:   y = P Wᵀ + b, where a row of P holds what one position of one image reads: 3x3 pixels of each channel
+    Forward:   Y = P Wᵀ + b, where a row of P holds what one position of one image reads: 3x3 pixels of each channel
 
-    On a CPU, images of fewer positions than a filter has are computed just so, as one matrix product, for oneDNN's
-    gradient of W is slow for them in float32. All others are left to PyTorch's convolution, which forms no P.
+    Images of fewer positions than a filter has are computed just so on a CPU, as one matrix product: oneDNN's gradient
+    of W is slow for them in float32. Everything else is left to PyTorch's convolution, which forms no P.
 
     Shape: x (B, n_in, H, W), out (B, n_out, H, W), weight W (n_out, n_in, 3, 3), bias (n_out,).
     """
@@ -27,9 +27,9 @@ class Conv3x3(nn.Conv2d):
         if height * width >= 9 or not x.is_cpu or x.dtype == torch.bfloat16:
             return super().forward(x)
         x = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))  # (B, H + 2, W + 2, n_in)
-        patches = torch.cat([x[:, i : i + height, j : j + width] for i in range(3) for j in range(3)], dim=3)
-        W = self.weight.permute(0, 2, 3, 1).flatten(1)  # (n_out, 9 n_in)
-        return F.linear(patches, W, self.bias).permute(0, 3, 1, 2)
+        P = torch.cat([x[:, i : i + height, j : j + width] for i in range(3) for j in range(3)], dim=3)
+        W = self.weight.permute(0, 2, 3, 1).flatten(1)  # (n_out, 9 n_in), as P is (B, H, W, 9 n_in)
+        return F.linear(P, W, self.bias).permute(0, 3, 1, 2)
 
 
 class ConvNet(nn.Module):
