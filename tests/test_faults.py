@@ -282,8 +282,17 @@ def test_a_narrow_terminal(data_dir, tmp_path, columns):
     assert b'test accuracy' in shown and b'Traceback' not in shown
 
 
-@pytest.mark.parametrize('locale', ['C', 'POSIX', 'de_DE.UTF-8', 'tr_TR.ISO8859-9', 'ja_JP.eucJP', 'no_such'])
-@pytest.mark.parametrize('script', ['train_mlp_numpy', 'train_mlp_pytorch'])
+LOCALES = ['C', 'POSIX', 'de_DE.UTF-8', 'tr_TR.ISO8859-9', 'ja_JP.eucJP', 'no_such']
+
+
+@pytest.mark.parametrize(
+    ('script', 'locale'),
+    [
+        *(('train_mlp_numpy', locale) for locale in LOCALES),
+        ('train_mlp_pytorch', 'C'),
+        ('train_mlp_pytorch', 'ja_JP.eucJP'),
+    ],
+)
 def test_any_locale_and_a_folder_with_spaces_and_letters_of_all_kinds(data_dir, tmp_path, script, locale):
     home = tmp_path / "mes données d'été 画像 \N{DROMEDARY CAMEL}"
     shutil.copytree(data_dir, home / 'data')
