@@ -7,7 +7,7 @@ BIN := .venv/bin
 demo: .venv/users
 	$(BIN)/python train_mlp_numpy.py --dataset shapes10 --out_dir runs/demo/mlp_numpy --overwrite
 	$(BIN)/python train_mlp_pytorch.py --dataset shapes10 --out_dir runs/demo/mlp_pytorch --overwrite
-	$(BIN)/python train_convnet_pytorch.py --dataset shapes10 --max_steps 600 --eval_freq 200 --out_dir runs/demo/convnet_pytorch --overwrite
+	$(BIN)/python train_convnet_pytorch.py --dataset shapes10 --max_steps 300 --eval_freq 100 --out_dir runs/demo/convnet_pytorch --overwrite
 	$(BIN)/python experiments/table.py runs/demo/mlp_numpy runs/demo/mlp_pytorch runs/demo/convnet_pytorch
 
 test: .venv/developers
