@@ -1261,11 +1261,13 @@ class TestReportConvNet(ReportTestCase):
                 self.P[n, u, v, c, i, j] = self.x[n, c, u + i - 1, v + j - 1]
         self.P = self.P.reshape(B * height * width, 9 * n_in)
 
-    def rows(self, y):
+    @staticmethod
+    def rows(y):
         """(B H W, out) of (B, out, H, W)."""
         return y.transpose(0, 2, 3, 1).reshape(-1, y.shape[1])
 
-    def convolved(self, x, W, b):
+    @staticmethod
+    def convolved(x, W, b):
         return F.conv2d(*map(torch.from_numpy, (x, W, b)), padding=1).numpy()
 
     def test_eq_conv(self):
