@@ -5,6 +5,7 @@ number in the text. Equal inputs give equal bytes. What does not come from a run
 """
 
 import csv
+import inspect
 import logging
 import re
 import statistics
@@ -30,6 +31,7 @@ import unittests  # noqa: E402
 from convnet_pytorch import ConvNet  # noqa: E402
 from mlp_numpy import MLP  # noqa: E402
 from modules import CrossEntropyModule, LinearModule  # noqa: E402
+from torch_utils import orthogonalised  # noqa: E402
 
 logging.getLogger('fontTools').setLevel(logging.ERROR)  # it wonders about the dates in cmr10.ttf
 
@@ -448,12 +450,13 @@ def check_numbers():
 def speedrun_numbers():
     configs, summaries, _ = zip(*runs('speedrun'), strict=True)
     (small, epochs), *_ = speedrun.PHASES
+    whole = sum(epochs for _, epochs in speedrun.PHASES)
     return {
         'speedChannels': str(max(p.shape[0] for p in speedrun.SpeedNet(10).parameters())),
         'speedPatch': str(speedrun.SpeedNet(10).whiten.weight[0].numel()),
         'speedBatch': str(configs[0]['flags']['batch_size']),
         'speedSmallSide': str(small),
-        'speedSmallEpochs': f'{epochs:.0f}',
+        'speedSmallShare': f'{100 * epochs / whole:.0f}',
         'speedHard': f'{100 * speedrun.HARD_SHARE:.0f}',
         'speedViews': spread([100 * s['test_accuracy_tta'] for s in summaries], 2),
         'speedPlain': spread([100 * s['test_accuracy'] for s in summaries], 2),
@@ -482,6 +485,7 @@ def best_convnet_numbers():
         'vggUpdateShare': f'{100 * update / pflop:.0f}',
         'vggMinutes': f'{min(s["seconds"] for s in summaries) / 60:.0f}',
         'vggHardware': results.hardware(configs[0]),
+        'muonSteps': str(inspect.signature(orthogonalised).parameters['steps'].default),
     }
 
 
@@ -575,8 +579,8 @@ def numbers(cost, layers):
         'bestHardware': results.hardware(configs[0]),
     }
 
-    alone = [s['zero_weights'] for _, s, _ in runs('ladder/combined_l1_penalty')]
-    found['penaltyZeros'] = f'{100 * statistics.mean(alone):.1f}'
+    for name, row in (('penaltyZeros', 'combined_l1_penalty'), ('prunedZeros', 'combined_pruned')):
+        found[name] = f'{100 * statistics.mean(s["zero_weights"] for _, s, _ in runs(f"ladder/{row}")):.2g}'
 
     found |= best_convnet_numbers() | confusion_numbers()
     found |= speedrun_numbers() | check_numbers()
