@@ -14,7 +14,7 @@ class Conv3x3(nn.Conv2d):
     Forward:   Y = P Wᵀ + b, where a row of P holds what one position of one image reads: 3x3 pixels of each channel
 
     Images of fewer positions than a filter has are computed just so on a CPU, as one matrix product: oneDNN's gradient
-    of W is slow for them in float32. Everything else is left to PyTorch's convolution, which forms no P.
+    of W is slow for them in float32. Everything else is left to PyTorch's convolution, which need not form P.
 
     Shape: x (B, n_in, H, W), out (B, n_out, H, W), weight W (n_out, n_in, 3, 3), bias (n_out,).
     """

@@ -18,6 +18,7 @@ from torch_utils import read_checkpoint
 from train_utils import ArgumentParser, RunError, class_names, number, reading, run_script
 
 MAX_PIXELS = 50_000_000
+EXPECTED = 'expected a run of train_mlp_pytorch.py or train_convnet_pytorch.py'
 
 
 def parse_flags(argv=None):
@@ -32,13 +33,20 @@ def read_picture(path):
     """The centre square of a picture, uint8 (3, 32, 32), transparency laid on white.
 
     Raises:
-        RunError: if the file is missing, no picture, broken, or of more than MAX_PIXELS pixels.
+        RunError: if the file is missing, no picture, broken, of more than MAX_PIXELS pixels, or of a scale that it does
+            not tell: 32-bit numbers.
     """
     try:
         with Image.open(path) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise RunError(f'{path} has {image.width}x{image.height} pixels: expected at most {MAX_PIXELS:,}')
-            image = ImageOps.exif_transpose(image).convert('RGBA')
+            if image.mode == 'F' or (image.mode == 'I' and image.format != 'PNG'):
+                raise RunError(f'{path} has grey values of 32 bits: expected a picture of 8 or 16 bits a colour')
+            has_16_bits = image.mode.startswith('I')  # older Pillows open such a PNG as I
+            image = ImageOps.exif_transpose(image)
+            if has_16_bits:
+                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            image = image.convert('RGBA')
     except RunError:
         raise
     except FileNotFoundError as error:
@@ -61,11 +69,11 @@ def load_network(run):
     path = Path(run)
     path = path / 'checkpoint.pt' if path.is_dir() else path
     if not path.exists():
-        raise RunError(f'{path} is missing: train with train_convnet_pytorch.py, or name a run with --checkpoint')
-    state = read_checkpoint(path)
+        raise RunError(f'{path} is missing: train first, or name a run with --checkpoint; {EXPECTED}')
+    state = read_checkpoint(path, remedy=EXPECTED)
     if state.get('flags', {}).get('batch_norm') in ('autograd', 'manual'):
         raise RunError(f'{path} needs the statistics of a batch, which a single picture has not: train another network')
-    with reading(path):
+    with reading(path, remedy=EXPECTED):
         flags = argparse.Namespace(**state['flags'])
         if 'dnn_hidden_units' in state['flags']:
             options = {name: state['flags'][name] for name in ('batch_norm', 'dropout', 'activation', 'init')}

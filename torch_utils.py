@@ -4,6 +4,7 @@ Several processes (`torchrun --nproc_per_node N train_*.py ...`) draw the same g
 N-th row of it, so that an epoch sees each example once and the averaged gradients are those of the whole batch.
 """
 
+import contextlib
 import io
 import math
 import os
@@ -55,6 +56,8 @@ def check_torch_flags(parser, flags):
         parser.error('--nesterov needs a --momentum above 0')
     if flags.cutmix + flags.mixup > 1:
         parser.error(f'--cutmix and --mixup are shares of all batches: {flags.cutmix} and {flags.mixup} exceed 1')
+    if flags.cutmix + flags.mixup and flags.batch_size // int(os.environ.get('WORLD_SIZE', 1)) < 2:
+        parser.error('--cutmix and --mixup mix the images of a batch: --batch_size must be at least 2 for each process')
     for name in ('ema', 'momentum', 'dropout', 'label_smoothing'):
         if getattr(flags, name, 0) == 1:
             parser.error(f'--{name} must be below 1: at 1 nothing is ever learnt')
@@ -90,7 +93,7 @@ class Machine:
 
     def _device(self, name):
         found = {
-            'cuda': torch.cuda.device_count() > self.local_rank,
+            'cuda': torch.cuda.device_count() >= int(os.environ.get('LOCAL_WORLD_SIZE', 1)),  # the same answer for all
             'mps': torch.backends.mps.is_available() and self.world_size == 1,  # it cannot average over processes
             'cpu': True,
         }
@@ -144,11 +147,15 @@ def leave(status):
     """Ends this process with the exit status; one of several at once, past the end of Python's own.
 
     A thread of gloo that still holds the last tensor would abort an interpreter that is ending, and
-    DistributedDataParallel keeps such threads alive (pytorch issue 190489).
+    DistributedDataParallel keeps such threads alive (pytorch issue 190489). After a failure the group is not taken down
+    first: nccl would wait for the other processes, which wait for this one.
     """
     if not dist.is_initialized():
         sys.exit(status)
-    dist.destroy_process_group()
+    if status == 0:
+        dist.destroy_process_group()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
     os._exit(status)
 
 
@@ -416,13 +423,13 @@ def save_checkpoint(path, run, machine, train_set, generator, **parts):
         write_atomically(path, file.getvalue(), previous=previous_of(path))
 
 
-def read_checkpoint(path):
+def read_checkpoint(path, **remedy):
     """The content of a checkpoint, as tensors, numbers, strings and containers of them: nothing in it can run.
 
     Raises:
         RunError: if the file cannot be read or holds anything else.
     """
-    with reading(path):
+    with reading(path, **remedy):
         # torch.load itself does not look at the checksums
         return torch.load(checked_archive(path), map_location='cpu', weights_only=True)
 

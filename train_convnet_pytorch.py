@@ -83,6 +83,7 @@ def train(flags):
     optimizer = make_optimizer(flags, model)
     scheduler = make_scheduler(flags, optimizer, run.max_steps)
     ema = make_ema(flags, model)
+    averaged = ema.module if ema else model
     mix = make_mixing(flags)
     parts = {'model': model, 'optimizer': optimizer, 'scheduler': scheduler} | ({'ema': ema} if ema else {})
 
@@ -113,13 +114,13 @@ def train(flags):
             run.count_step(*machine.mean(loss, accuracy(logits, y)))
             progress.update(flags.batch_size)
             if run.is_evaluation_due():
-                run.log({name: evaluate(ema or model, data[name], machine) for name in evaluated})
+                run.log({name: evaluate(averaged, data[name], machine) for name in evaluated})
                 run.write_history(writer)
                 save_checkpoint(checkpoint, run, machine, train_set, generator, **parts)
+                run.print_row()
 
     more = {}
     if not run.finished:
-        averaged = ema.module if ema else model
         if flags.tta:
             more['test_accuracy_tta'] = evaluate(averaged, data['test'], machine, flip=True)[1]
         logits, _ = predict_logits(averaged, data['test'], machine)

@@ -31,7 +31,7 @@ from train_utils import (
 
 def parse_flags(argv=None):
     parser = ArgumentParser(prog='train_mlp_numpy.py', description=__doc__.splitlines()[0])
-    parser.add_argument('--dnn_hidden_units', type=hidden_units, default=[100], help='sizes of the hidden layers')
+    parser.add_argument('--dnn_hidden_units', type=hidden_units, default='100', help='sizes, as in 512,256')
     add_common_flags(
         parser, learning_rate=2e-3, max_steps=1500, batch_size=200, eval_freq=100, out_dir='runs/mlp_numpy'
     )
@@ -110,6 +110,7 @@ def train(flags):
                 run.log({name: evaluate(model, data[name], flags.dtype) for name in evaluated})
                 run.write_history()
                 save_checkpoint(checkpoint, run, model, train_set)
+                run.print_row()
     run.finish()
     return run.history
 

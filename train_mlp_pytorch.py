@@ -44,7 +44,7 @@ from train_utils import (
 
 def parse_flags(argv=None):
     parser = ArgumentParser(prog='train_mlp_pytorch.py', description=__doc__.splitlines()[0])
-    parser.add_argument('--dnn_hidden_units', type=hidden_units, default=[100], help='sizes of the hidden layers')
+    parser.add_argument('--dnn_hidden_units', type=hidden_units, default='100', help='sizes, as in 512,256')
     length = add_common_flags(
         parser, learning_rate=2e-3, max_steps=1500, batch_size=200, eval_freq=100, out_dir='runs/mlp_pytorch'
     )
@@ -69,6 +69,8 @@ def parse_flags(argv=None):
     for name in ('batch_norm', 'dropout', 'activation'):
         if not flags.dnn_hidden_units and getattr(flags, name) != parser.get_default(name):
             parser.error(f'--{name} belongs to hidden layers, and --dnn_hidden_units names none')
+    if not flags.dnn_hidden_units and flags.init == 'local':
+        parser.error('--init local belongs to hidden layers, and --dnn_hidden_units names none')
     if flags.l1_penalty and flags.optimizer == 'muon':
         parser.error('--l1_penalty does not go with --optimizer muon, which keeps the norm of the weights')
     return flags
@@ -111,6 +113,7 @@ def train(flags):
     optimizer = make_optimizer(flags, model)
     scheduler = make_scheduler(flags, optimizer, run.max_steps)
     ema = make_ema(flags, model)
+    averaged = ema.module if ema else model
     mix = make_mixing(flags)
     parts = {'model': model, 'optimizer': optimizer, 'scheduler': scheduler} | ({'ema': ema} if ema else {})
 
@@ -146,9 +149,10 @@ def train(flags):
             progress.update(flags.batch_size)
             if run.is_evaluation_due():
                 check_weights(weights, run.step)
-                run.log({name: evaluate(ema or model, data[name], machine) for name in evaluated})
+                run.log({name: evaluate(averaged, data[name], machine) for name in evaluated})
                 run.write_history(writer)
                 save_checkpoint(checkpoint, run, machine, train_set, generator, **parts)
+                run.print_row()
     more = {}
     if flags.l1_penalty or flags.prune_below:
         n_zeros = sum((weight == 0).sum().item() for weight in weights)

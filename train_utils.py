@@ -136,10 +136,12 @@ def load_data(flags, standardize=False):
         arrays = get_cifar10_raw_data(flags.data_dir, flags.data_url)
     if flags.validation_size >= len(arrays[0]):
         raise UsageError(f'--validation_size must be below {len(arrays[0])}, got {flags.validation_size}')
-    data = make_data_sets(*arrays, False, flags.validation_size, standardize)
-    if flags.batch_size > data['train'].num_examples:
-        raise UsageError(f'--batch_size must be at most {data["train"].num_examples}, got {flags.batch_size}')
-    return data
+    if flags.batch_size > len(arrays[0]):
+        raise UsageError(f'--batch_size must be at most {len(arrays[0])}, got {flags.batch_size}')
+    n_train = len(arrays[0]) - flags.validation_size
+    if flags.batch_size > n_train:
+        raise UsageError(f'--validation_size leaves {n_train} training images, less than a batch of {flags.batch_size}')
+    return make_data_sets(*arrays, False, flags.validation_size, standardize)
 
 
 def class_names(flags):
@@ -183,14 +185,14 @@ def previous_of(checkpoint):
 
 
 @contextlib.contextmanager
-def reading(path):
+def reading(path, remedy='--overwrite starts again'):
     """Turns whatever goes wrong while a checkpoint is read into a RunError of one line."""
     try:
         yield
     except DataError:
         raise
     except Exception as error:
-        raise RunError(f'{path} is damaged, or no checkpoint of this network; --overwrite starts again') from error
+        raise RunError(f'{path} is damaged, or no checkpoint of this network; {remedy}') from error
 
 
 def checked_archive(path):
@@ -296,18 +298,29 @@ class Run:
     def _look(self):
         """Sees what the folder holds and whether the flags go with it."""
         flags, config = self.flags, self.path / 'config.json'
-        self.resuming = flags.resume and config.exists()
-        self.finished = (self.path / 'summary.json').exists()
+        self.resuming = bool(flags.resume) and config.exists()
+        has_summary = (self.path / 'summary.json').exists()
+        self.finished = self.resuming and has_summary
         if self.resuming:
             with reading(config):
                 old = json.loads(config.read_text())
-                old = old['flags'] | old['compute']
-            self._check_flags(old, vars(self.flags) | self.compute)
+                started_by, old_flags, compute = old['command'], dict(old['flags']), dict(old['compute'])
+            if old_flags.keys() != vars(flags).keys():
+                raise UsageError(f'{self.path} is a run of another script or version, started by: {started_by}')
+            self._check_flags(old_flags | compute, vars(flags) | self.compute)
             if self.finished and not list(self.path.glob('checkpoint.*')):
                 raise UsageError(f'{self.path} holds a finished run without its checkpoint: nothing to resume')
         elif config.exists() and not flags.overwrite:
-            state = 'a finished run' if self.finished else 'an unfinished run (--resume continues it)'
+            unfinished = 'an unfinished run' + (' (--resume continues it)' if _has_checkpoint(flags) else '')
+            state = 'a finished run' if has_summary else unfinished
             raise UsageError(f'{self.path} holds {state}: choose another --out_dir, or --overwrite to replace it')
+        elif self._outputs() and not flags.overwrite:
+            name = self._outputs()[0].name
+            raise UsageError(f'{self.path} holds {name} of no known run: choose another --out_dir, or --overwrite')
+
+    def _outputs(self):
+        """What an older run has left in the folder, its config apart."""
+        return [old for pattern in OUTPUTS for old in self.path.glob(pattern)]
 
     def _check_flags(self, old, now):
         for name in sorted((old.keys() | now.keys()) - NOT_COMPUTED_WITH):
@@ -325,7 +338,7 @@ class Run:
             script: file name of the training script.
             defaults: its flags without any argument, to record the shortest command that repeats the run.
         """
-        if not self.record or (self.resuming and self.finished):
+        if not self.record or self.finished:
             return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -333,15 +346,15 @@ class Run:
             self._look()  # another run may have been here since
             if self.resuming:
                 return
-            for pattern in OUTPUTS:
-                for old in self.path.glob(pattern):
-                    old.unlink()
-            self.finished = False
+            for old in self._outputs():
+                old.unlink()
         except OSError as error:
             raise RunError(f'cannot write {self.path}: {error.strerror}; choose another --out_dir') from error
         config = {'command': command(script, self.flags, defaults), 'flags': vars(self.flags)}
         config |= {'compute': self.compute, 'versions': versions(), 'hardware': hardware()}
         write_json(self.path / 'config.json', config)
+        if self.flags.resume:
+            self.print(f'nothing to resume in {self.path}: starting')
 
     def _lock(self):
         """Keeps other processes out of the folder for as long as this one lives."""
@@ -408,7 +421,7 @@ class Run:
         if not math.isfinite(loss):
             kept = self.history[-1]['step'] if self.history else 0
             state = f'the checkpoint of step {kept} in {self.path} is kept' if kept else 'there is no checkpoint yet'
-            raise RunError(f'the loss is {loss} at step {self.step}: lower --learning_rate; {state}')
+            raise RunError(f'the loss is {loss} at step {self.step}: lower --learning_rate, with --overwrite; {state}')
 
     def is_evaluation_due(self):
         """True every eval_freq steps and at the last step."""
@@ -430,9 +443,14 @@ class Run:
         for name, (loss, accuracy) in pairs.items():
             row |= {f'{name}_loss': loss, f'{name}_accuracy': accuracy}
         self.history.append(row)
-        figures = [f'{name} loss {loss:.4f} accuracy {accuracy:.4f}' for name, (loss, accuracy) in pairs.items()]
-        self.print(f'step {self.step:>{len(str(self.max_steps))}}  ' + '  '.join(figures))
         self.mark = None  # what follows, until the next step has been counted, is no step
+
+    def print_row(self):
+        """Prints the last row of the history: after it was saved, so that a reader who has gone takes nothing along."""
+        row = self.history[-1]
+        names = [name.removesuffix('_loss') for name in row if name.endswith('_loss')]
+        figures = [f'{name} loss {row[f"{name}_loss"]:.4f} accuracy {row[f"{name}_accuracy"]:.4f}' for name in names]
+        self.print(f'step {self.step:>{len(str(self.max_steps))}}  ' + '  '.join(figures))
 
     def state(self):
         """What a checkpoint keeps of the run itself."""
@@ -563,9 +581,15 @@ def plot_filters(path, weight):
     save_figure(figure, path, 'filters')
 
 
+def _has_checkpoint(flags):
+    return any(Path(flags.out_dir).glob('checkpoint.*'))
+
+
 def _how_to_go_on(flags):
-    if 'resume' not in flags:
+    if getattr(flags, 'resume', None) is None:  # scripts that have no checkpoints
         return ''
+    if not _has_checkpoint(flags):
+        return ': there is no checkpoint yet'
     return f': the same command with --resume continues {flags.out_dir} from its last checkpoint'
 
 

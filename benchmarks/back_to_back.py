@@ -6,7 +6,6 @@ The time is that of the whole command, from the start of Python to the last plot
 cores. Every other pair runs in reverse, so that a machine that slows down favours neither.
 """
 
-import argparse
 import json
 import statistics
 import subprocess
@@ -16,6 +15,9 @@ import timeit
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+from train_utils import ArgumentParser, number  # noqa: E402
+
 SPEEDRUN, CONVNET = 'experiments/speedrun.py', 'train_convnet_pytorch.py'
 
 
@@ -30,8 +32,8 @@ def run(script, seed):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--repeats', type=int, default=1, help='pairs of runs, the seeds from 42 up')
+    parser = ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--repeats', type=number(int, 1), default=1, help='pairs of runs, the seeds from 42 up')
     ratios = []
     for repeat in range(parser.parse_args().repeats):
         seconds = {}

@@ -7,7 +7,6 @@ take turns, so that a busy moment of the machine falls on all of them; the time 
 ratio is the median of the turns' ratios. Saved bytes are the distinct storages that forward keeps for backward.
 """
 
-import argparse
 import statistics
 import sys
 import timeit
@@ -19,6 +18,7 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from custom_batchnorm import CustomBatchNormAutograd, CustomBatchNormManualModule
+from train_utils import ArgumentParser, number
 
 SHAPES = [(200, 100), (512, 1024), (8192, 1024)]
 VERSIONS = {'autograd': CustomBatchNormAutograd, 'manual': CustomBatchNormManualModule, 'native': nn.BatchNorm1d}
@@ -47,8 +47,8 @@ def median_ratio(times, others):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--repeats', type=int, default=15, help='turns of each version (default 15)')
+    parser = ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--repeats', type=number(int, 1), default=15, help='turns of each version')
     repeats = parser.parse_args().repeats
 
     print(f'torch {torch.__version__}, {torch.get_num_threads()} threads, {repeats} turns')

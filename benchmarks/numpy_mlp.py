@@ -9,7 +9,6 @@ forward pass, the same for its weight gradient, and the same for its input gradi
 ceiling is the rate of a 2048 x 2048 float32 matrix product in NumPy.
 """
 
-import argparse
 import statistics
 import sys
 import timeit
@@ -27,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import mlp_numpy
 import mlp_pytorch
 from modules import CrossEntropyModule
+from train_utils import ArgumentParser, number
 
 SIZES = [([100], 200), ([1024, 1024], 512)]
 N_INPUTS, N_CLASSES, LEARNING_RATE = 3 * 32 * 32, 10, 1e-9
@@ -80,8 +80,8 @@ def flops(n_hidden, batch_size):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--repeats', type=int, default=30, help='blocks of steps for each contender')
+    parser = ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--repeats', type=number(int, 1), default=30, help='blocks of steps for each contender')
     repeats = parser.parse_args().repeats
     warnings.filterwarnings('ignore', module='sklearn')
     rng = np.random.default_rng(0)

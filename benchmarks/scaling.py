@@ -7,7 +7,6 @@ steps. The loss of both is that of the same batches: it differs by the statistic
 process takes over its own rows, and by rounding.
 """
 
-import argparse
 import json
 import os
 import statistics
@@ -17,6 +16,8 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+from train_utils import ArgumentParser, number  # noqa: E402
 
 
 def run(processes, threads, steps, batch_size, out_dir):
@@ -38,11 +39,13 @@ def run(processes, threads, steps, batch_size, out_dir):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--steps', type=int, default=40, help='training steps of each run')
-    parser.add_argument('--repeats', type=int, default=2, help='runs of each kind, in turns')
-    parser.add_argument('--batch_size', type=int, default=128, help='global batch')
+    parser = ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--steps', type=number(int, 1), default=40, help='training steps of each run')
+    parser.add_argument('--repeats', type=number(int, 1), default=2, help='runs of each kind, in turns')
+    parser.add_argument('--batch_size', type=number(int, 1), default=128, help='global batch')
     flags = parser.parse_args()
+    if flags.batch_size % 2:
+        parser.error(f'--batch_size must be even, for two processes, got {flags.batch_size}')
     found = {1: [], 2: []}
     for _ in range(flags.repeats):
         for processes, summaries in found.items():

@@ -3,7 +3,8 @@
     python experiments/ladder.py                              # do every run that results/ does not hold yet
     python experiments/ladder.py ladder/adam speedrun         # only these rows
     python experiments/ladder.py --list                       # show the rows and what is missing
-    python experiments/ladder.py --storage postgresql://...   # on several machines: each call is a worker
+    python experiments/ladder.py --storage postgresql://...   # on several machines: each call is a worker;
+                                                              # pip install psycopg2-binary first
 
 Optuna keeps the queue, because its storage does what a home-made one would have to: it hands each run to one worker,
 notices a worker that died, and gives its run to another. SQLite serves the workers of one machine, PostgreSQL those of
@@ -27,7 +28,7 @@ from rows import ROWS
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from train_utils import ArgumentParser, RunError, run_script, write_atomically  # noqa: E402
+from train_utils import ArgumentParser, RunError, UsageError, run_script, write_atomically  # noqa: E402
 
 RESULTS, RUNS = ROOT / 'results', ROOT / 'runs'
 HEARTBEAT = 30  # twice as long without one, and a worker counts as dead
@@ -122,7 +123,10 @@ def work(storage, wanted):
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     RUNS.mkdir(parents=True, exist_ok=True)
     with FileLock(RUNS / 'ladder.lock'):  # one worker at a time makes the tables and fills the queue
-        study = open_study(storage)
+        try:
+            study = open_study(storage)
+        except (sqlalchemy.exc.SQLAlchemyError, ImportError) as error:
+            raise UsageError(f'--storage {storage} cannot be opened: {str(error).splitlines()[0]}') from error
         collect(study)
         optuna.storages.fail_stale_trials(study)  # the runs of workers that died are queued again
         queue(study, wanted)
@@ -134,7 +138,7 @@ def parse_flags():
     parser = ArgumentParser(prog='ladder.py', description=__doc__.splitlines()[0])
     parser.add_argument('rows', nargs='*', metavar='ROW', help=f'of {", ".join(ROWS)}; all if none is named')
     parser.add_argument(
-        '--storage', default='sqlite:///runs/ladder.db', help="where Optuna keeps the queue: SQLAlchemy's URL"
+        '--storage', default=f'sqlite:///{RUNS}/ladder.db', help="where Optuna keeps the queue: SQLAlchemy's URL"
     )
     parser.add_argument('--list', action='store_true', help='show the rows with the runs that are missing')
     flags = parser.parse_args()
@@ -157,6 +161,8 @@ def climb(flags):
         missing = [run for run in missing if not is_held(run)]
         if missing:
             raise RunError(f'not done, or being done by another worker: {", ".join(missing)}')
+    else:
+        print('nothing is missing: results/ holds every run of these rows')
 
 
 if __name__ == '__main__':

@@ -236,7 +236,8 @@ that on the 5,000 images kept apart.
 
 {ladder}
 
-Then added up: each row has the modifications of those above it, and its gain over the row above.
+Then added up: each row has the flags of those above it, its own added or in their place, and its gain over the row
+above.
 
 {steps}
 """

@@ -3,18 +3,25 @@
 Each row gives the figures of the run's last step, never those of its best one.
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from train_utils import ArgumentParser, RunError, run_script
+
 
 def row(run):
-    """A run folder's row of the table, or None if the run has not finished."""
-    if not (run / 'summary.json').exists():
-        return None
-    summary = json.loads((run / 'summary.json').read_text())
-    config = json.loads((run / 'config.json').read_text())
+    """A run folder's row of the table.
+
+    Raises:
+        RunError: if it holds no finished run.
+    """
+    try:
+        summary = json.loads((run / 'summary.json').read_text())
+        config = json.loads((run / 'config.json').read_text())
+    except (OSError, ValueError) as error:
+        raise RunError(f'{run} holds no finished run') from error
     return [
         run.name,
         config['flags']['dataset'],
@@ -38,14 +45,25 @@ def table(rows):
     return '\n'.join(lines)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def parse_flags():
+    parser = ArgumentParser(prog='table.py', description=__doc__.splitlines()[0])
     parser.add_argument('runs', nargs='+', type=Path, help='run folders')
-    rows = [r for r in map(row, parser.parse_args().runs) if r]
-    if not rows:
-        sys.exit('table.py: none of these folders holds a finished run')
-    print(table([HEADER, *rows]))
+    return parser.parse_args()
+
+
+def show(flags):
+    """Prints the table of the finished runs, then names the other folders."""
+    rows, failures = [], []
+    for run in flags.runs:
+        try:
+            rows.append(row(run))
+        except RunError as error:
+            failures.append(str(error))
+    if rows:
+        print(table([HEADER, *rows]))
+    if failures:
+        raise RunError('; '.join(failures))
 
 
 if __name__ == '__main__':
-    main()
+    run_script(show, parse_flags())

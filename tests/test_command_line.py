@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import subprocess
 import sys
 
@@ -284,6 +285,7 @@ BAD_OF = {
 CONTRADICTIONS = [
     ('--nesterov', '--nesterov --optimizer sgd'),
     ('--cutmix', '--cutmix 0.6 --mixup 0.6'),
+    ('--batch_size', '--mixup 0.5 --batch_size 1'),
     ('--momentum', '--momentum 0.9 --optimizer adam'),
     ('--epochs', '--epochs 1 --max_steps 10'),
     ('--epochs', '--max_steps 10 --epochs 1'),
@@ -339,6 +341,7 @@ def test_contradictory_flags(capsys, script, flag, args):
         ('--batch_norm', '--batch_norm torch --dnn_hidden_units='),
         ('--dropout', '--dropout 0.5 --dnn_hidden_units='),
         ('--activation', '--activation elu --dnn_hidden_units='),
+        ('--init', '--init local --dnn_hidden_units='),
     ],
 )
 def test_flags_that_contradict_each_other_in_an_mlp(capsys, flag, args):
@@ -357,7 +360,7 @@ def test_resume_contradicts_overwrite(capsys, script):
     ('flag', 'args'),
     [
         ('--batch_size', '--batch_size 201'),
-        ('--batch_size', '--batch_size 190 --validation_size 20'),
+        ('--validation_size', '--batch_size 190 --validation_size 20'),
         ('--validation_size', '--validation_size 200 --batch_size 1'),
         ('--validation_size', '--validation_size 60000 --batch_size 1'),
     ],
@@ -441,6 +444,27 @@ def test_a_folder_whose_name_the_terminal_cannot_show(data_dir, tmp_path):
     result = process('train_mlp_numpy', *args, env={'PYTHONIOENCODING': 'ascii'})
     assert (result.returncode, result.stderr) == (0, '')
     assert (tmp_path / 'Läufe-跑' / 'summary.json').exists()
+
+
+@pytest.mark.parametrize('name', ['numpy_mlp', 'batchnorm', 'convnet', 'scaling', 'back_to_back'])
+def test_a_benchmark_without_a_measurement_is_refused(monkeypatch, capsys, name):
+    monkeypatch.setattr(sys, 'argv', [f'{name}.py', '--repeats', '0'])
+    with pytest.raises(SystemExit) as exit:
+        runpy.run_path(str(ROOT / 'benchmarks' / f'{name}.py'), run_name='__main__')
+    assert exit.value.code == 2 and '--repeats' in capsys.readouterr().err
+
+
+def test_the_table_names_the_folders_that_hold_no_finished_run(quick, monkeypatch, capsys, data_dir, tmp_path):
+    short_run('train_mlp_numpy', data_dir, tmp_path / 'good', '--quiet')
+    (tmp_path / 'broken').mkdir()
+    (tmp_path / 'broken' / 'summary.json').write_text('{')
+    folders = [str(tmp_path / name) for name in ('missing', 'good', 'broken')]
+    monkeypatch.setattr(sys, 'argv', ['table.py', *folders])
+    with pytest.raises(SystemExit) as exit:
+        runpy.run_path(str(ROOT / 'experiments' / 'table.py'), run_name='__main__')
+    output = capsys.readouterr()
+    assert exit.value.code == 1 and output.err.count('\n') == 1
+    assert '| good ' in output.out and folders[0] in output.err and folders[2] in output.err
 
 
 def test_the_numpy_script_imports_no_torch(data_dir, tmp_path):

@@ -19,6 +19,7 @@ import rows
 import train_convnet_pytorch
 import train_mlp_numpy
 import train_mlp_pytorch
+from train_utils import UsageError
 
 WORKER = """
 import sys
@@ -110,6 +111,14 @@ def test_an_unknown_row_is_refused(monkeypatch, capsys):
     with pytest.raises(SystemExit) as error:
         ladder.parse_flags()
     assert error.value.code == 2 and "no row 'nonesuch'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('storage', ['nonsense', '', 'sqlite:////nonesuch/ladder.db', 'nonesuch://host/ladder'])
+def test_a_storage_that_cannot_be_opened_is_one_line(storage, tmp_path, monkeypatch):
+    monkeypatch.setattr(ladder, 'RUNS', tmp_path)
+    with pytest.raises(UsageError, match='--storage') as error:
+        ladder.work(storage, ['mlp_numpy/seed42'])
+    assert '\n' not in str(error.value)
 
 
 def test_a_list_whose_reader_goes_away():

@@ -73,6 +73,23 @@ def test_any_picture_becomes_32_by_32(mode, size, tmp_path):
     assert pixels.shape == (3, 32, 32) and pixels.dtype == np.uint8
 
 
+@pytest.mark.parametrize('suffix', ['png', 'tif'])
+def test_16_bits_of_grey_are_read_as_their_upper_8(suffix, tmp_path):
+    grey = np.arange(32 * 32).reshape(32, 32) // 4
+    Image.fromarray(grey.astype(np.uint8)).save(tmp_path / 'eight.png')
+    Image.fromarray((256 * grey + 77).astype(np.uint16)).save(tmp_path / f'sixteen.{suffix}')
+    expected = predict.read_picture(tmp_path / 'eight.png')
+    assert len(np.unique(expected)) == 256
+    assert np.array_equal(predict.read_picture(tmp_path / f'sixteen.{suffix}'), expected)
+
+
+@pytest.mark.parametrize('dtype', [np.int32, np.float32])
+def test_a_picture_that_does_not_tell_its_scale_is_refused(dtype, tmp_path):
+    Image.fromarray(np.eye(32, dtype=dtype)).save(tmp_path / 'measured.tif')
+    with pytest.raises(RunError, match=r'measured\.tif has grey values of 32 bits'):
+        predict.read_picture(tmp_path / 'measured.tif')
+
+
 def test_the_centre_square_is_taken_and_transparency_is_white(tmp_path):
     picture = np.zeros((40, 120, 4), np.uint8)
     picture[:, 40:80] = (10, 200, 30, 255)  # the centre; the rest is transparent
@@ -135,9 +152,9 @@ def test_a_network_that_needs_a_batch_is_refused(runs, tmp_path):
 def test_a_missing_or_foreign_checkpoint_is_one_line(content, tmp_path):
     if content is not None:
         (tmp_path / 'checkpoint.pt').write_bytes(content)
-    with pytest.raises(RunError, match=r'checkpoint\.pt is (missing|damaged)') as error:
+    with pytest.raises(RunError, match=r'checkpoint\.pt is (missing|damaged).*train_mlp_pytorch\.py') as error:
         predict.load_network(tmp_path)
-    assert '\n' not in str(error.value)
+    assert '\n' not in str(error.value) and '--overwrite' not in str(error.value)
 
 
 def test_a_picture_taken_sideways_is_turned(tmp_path):

@@ -106,7 +106,7 @@ def test_every_flag_stands_in_the_text_where_it_belongs():
     told = {name: set(re.findall(r'--\w+', flags)) for name, flags in rows.items()}
     both = flags_of(train_mlp_pytorch) & flags_of(train_convnet_pytorch)
     everywhere = both & flags_of(train_mlp_numpy)
-    assert told['every script'] == everywhere
+    assert told['every training script'] == everywhere
     assert told['both PyTorch scripts'] == both - everywhere
     assert told['both MLPs'] == (flags_of(train_mlp_numpy) & flags_of(train_mlp_pytorch)) - everywhere
     assert told['NumPy MLP'] == flags_of(train_mlp_numpy) - flags_of(train_mlp_pytorch)

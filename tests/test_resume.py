@@ -134,7 +134,7 @@ def test_other_processes_that_end_early_resume_to_the_same_bits(data_dir, tmp_pa
 
 
 @pytest.mark.parametrize('script', SCRIPTS)
-@pytest.mark.parametrize('method', ['count_step', 'log', 'write_history', 'state', 'finish'])
+@pytest.mark.parametrize('method', ['count_step', 'log', 'write_history', 'state', 'print_row', 'finish'])
 def test_wherever_it_is_interrupted_a_run_continues_the_same(quick, monkeypatch, data_dir, tmp_path, script, method):
     args = STATEFUL[script].split()
     whole = short_run(script, data_dir, tmp_path / 'whole', *args)
@@ -163,12 +163,25 @@ def test_an_interrupted_script_says_how_to_go_on(quick, monkeypatch, capsys, dat
     interrupt(monkeypatch, 'count_step', 3)
     status, line = failing_short_run(capsys, script, data_dir, tmp_path / 'run')
     assert status == 130 and '--resume' in line and str(tmp_path / 'run') in line
+    interrupt(monkeypatch, 'count_step', 0)
+    status, line = failing_short_run(capsys, script, data_dir, tmp_path / 'another')
+    assert status == 130 and 'no checkpoint yet' in line and '--resume' not in line
 
 
 @pytest.mark.parametrize('script', SCRIPTS)
-def test_resume_of_nothing_starts(quick, data_dir, tmp_path, script):
+def test_a_row_is_printed_once_it_is_saved(quick, monkeypatch, data_dir, tmp_path, script):
+    """So that a reader of the output who goes away takes no evaluation along."""
+    interrupted_run(monkeypatch, 'print_row', 2, script, data_dir, tmp_path)
+    assert (tmp_path / 'history.csv').read_text().splitlines()[-1].startswith('2,')
+    assert (tmp_path / CHECKPOINTS[script]).exists()
+
+
+@pytest.mark.parametrize('script', SCRIPTS)
+def test_resume_of_nothing_starts_and_says_so(quick, capsys, data_dir, tmp_path, script):
     whole = short_run(script, data_dir, tmp_path / 'whole')
+    assert 'nothing to resume' not in capsys.readouterr().out
     assert short_run(script, data_dir, tmp_path / 'new', '--resume') == whole
+    assert f'nothing to resume in {tmp_path / "new"}' in capsys.readouterr().out
     assert_same_run(tmp_path / 'new', tmp_path / 'whole')
 
 
@@ -203,6 +216,12 @@ def test_resume_with_another_flag_is_refused_by_name(quick, monkeypatch, capsys,
     assert snapshot(tmp_path / 'run') == before
 
 
+def test_resume_of_another_scripts_run_names_that_script(quick, capsys, data_dir, tmp_path):
+    short_run('train_mlp_numpy', data_dir, tmp_path)
+    status, line = failing_short_run(capsys, 'train_mlp_pytorch', data_dir, tmp_path, '--resume')
+    assert status == 2 and 'train_mlp_numpy.py' in line
+
+
 @pytest.mark.parametrize('script', SCRIPTS)
 def test_a_run_is_not_overwritten_unless_told(quick, monkeypatch, capsys, data_dir, tmp_path, script):
     whole = short_run(script, data_dir, tmp_path / 'run')
@@ -211,12 +230,27 @@ def test_a_run_is_not_overwritten_unless_told(quick, monkeypatch, capsys, data_d
     assert status == 2 and '--overwrite' in line and '--resume' not in line
     assert snapshot(tmp_path / 'run') == before
 
-    interrupted_run(monkeypatch, 'count_step', 0, script, data_dir, tmp_path / 'run', '--seed', '7', '--overwrite')
-    assert {p.name for p in (tmp_path / 'run').iterdir()} == {'.lock', 'config.json'}
-    status, line = failing_short_run(capsys, script, data_dir, tmp_path / 'run')
-    assert status == 2 and '--overwrite' in line and '--resume' in line
+    for step, files in [(0, {'.lock', 'config.json'}), (3, {'history.csv', CHECKPOINTS[script]})]:
+        seed = ['--seed', '7', '--overwrite']
+        interrupted_run(monkeypatch, 'count_step', step, script, data_dir, tmp_path / 'run', *seed)
+        assert files <= {p.name for p in (tmp_path / 'run').iterdir()}
+        status, line = failing_short_run(capsys, script, data_dir, tmp_path / 'run')
+        assert status == 2 and '--overwrite' in line and ('--resume' in line) == (step > 0)
 
     assert short_run(script, data_dir, tmp_path / 'run', '--overwrite') == whole
+
+
+@pytest.mark.parametrize('more', [[], ['--resume']])
+def test_files_of_an_unknown_run_are_not_overwritten_unless_told(quick, capsys, data_dir, tmp_path, more):
+    whole = short_run('train_mlp_numpy', data_dir, tmp_path)
+    (tmp_path / 'config.json').unlink()
+    (tmp_path / 'notes.txt').write_text('mine')
+    before = snapshot(tmp_path)
+    status, line = failing_short_run(capsys, 'train_mlp_numpy', data_dir, tmp_path, *more)
+    assert status == 2 and 'summary.json' in line and '--overwrite' in line
+    assert snapshot(tmp_path) == before
+    assert short_run('train_mlp_numpy', data_dir, tmp_path, '--overwrite') == whole
+    assert (tmp_path / 'notes.txt').read_text() == 'mine'
 
 
 @pytest.mark.parametrize('script', SCRIPTS)

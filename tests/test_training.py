@@ -19,6 +19,7 @@ from conftest import (
     CHECKPOINTS,
     ROOT,
     SCRIPTS,
+    SHORT,
     assert_same_run,
     failing_short_run,
     parse,
@@ -32,7 +33,7 @@ import convnet_pytorch
 import torch_utils
 import train_mlp_numpy
 from mlp_numpy import MLP
-from train_utils import Run
+from train_utils import Run, UsageError
 
 
 def machine():
@@ -411,19 +412,48 @@ def test_two_processes_train_as_one(quick, easy_data_dir, tmp_path, augment):
 
 @pytest.mark.parametrize('status', [0, 1])
 def test_one_of_several_processes_ends_before_gloo_can_abort_it(status):
-    """A thread of gloo that drops a tensor while Python ends aborts it, once in many runs; so Python does not end."""
+    """A thread of gloo that drops a tensor while Python ends aborts it, once in many runs; so Python does not end.
+
+    What was printed is there all the same. A process that failed does not take the group down: nccl would wait for the
+    others.
+    """
     program = """if True:
         import atexit, sys, torch.distributed as dist, torch_utils
         atexit.register(print, 'Python ends')
         if sys.argv[2:]:
             dist.init_process_group('gloo', store=dist.HashStore(), rank=0, world_size=1)
+            dist.destroy_process_group = lambda: print('group ends')
+        print('result')
         torch_utils.leave(int(sys.argv[1]))
     """
-    for grouped, output in [([], 'Python ends\n'), (['grouped'], '')]:
-        result = subprocess.run(
-            [sys.executable, '-c', program, str(status), *grouped], cwd=ROOT, capture_output=True, text=True, timeout=60
-        )
-        assert (result.returncode, result.stdout) == (status, output), result.stderr
+    environment = {name: value for name, value in os.environ.items() if name != 'PYTHONUNBUFFERED'}
+    for grouped, last in [([], 'Python ends\n'), (['grouped'], '' if status else 'group ends\n')]:
+        command = [sys.executable, '-c', program, str(status), *grouped]
+        result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+        assert (result.returncode, result.stdout) == (status, f'result\n{last}'), result.stderr
+
+
+@pytest.mark.parametrize('local_rank', ['0', '1'])
+def test_processes_that_outnumber_the_gpus_all_compute_on_the_cpu(monkeypatch, local_rank):
+    monkeypatch.setattr('torch.cuda.device_count', lambda: 1)
+    monkeypatch.setattr('torch.backends.mps.is_available', lambda: False)
+    monkeypatch.setenv('LOCAL_RANK', local_rank)
+    monkeypatch.setenv('LOCAL_WORLD_SIZE', '2')
+    assert torch_utils.Machine(parse('train_mlp_pytorch')).device.type == 'cpu'
+    with pytest.raises(UsageError, match='--device cuda'):
+        torch_utils.Machine(parse('train_mlp_pytorch', '--device', 'cuda'))
+
+
+@pytest.mark.parametrize('record', [True, False])
+def test_each_process_knows_whether_there_is_anything_left_to_do(quick, data_dir, tmp_path, record):
+    """The last figures of the ConvNet are computed by all processes or by none."""
+    short_run('train_mlp_pytorch', data_dir, tmp_path)
+    paths = ['--data_dir', data_dir, '--out_dir', tmp_path]
+    for flag, finished in [('--resume', True), ('--overwrite', False)]:
+        flags = parse('train_mlp_pytorch', *SHORT['train_mlp_pytorch'].split(), *paths, flag)
+        run = Run(flags, record, {'device': 'cpu', 'precision': 'fp32', 'processes': 1})
+        run.start('train_mlp_pytorch.py', flags)
+        assert run.finished == finished
 
 
 @pytest.mark.parametrize('script', ['train_mlp_pytorch', 'train_convnet_pytorch'])
