@@ -261,10 +261,15 @@ def load_cifar10(cifar10_folder):
 
 
 def get_cifar10_raw_data(data_dir, data_url=None):
-    """As `load_cifar10`, but a missing folder is fetched first (see `download_cifar10`)."""
-    if not Path(data_dir).exists():
+    """As `load_cifar10`, but a folder that is missing or empty is filled first (see `download_cifar10`)."""
+    if _is_missing(Path(data_dir)):
         download_cifar10(data_dir, data_url)
     return load_cifar10(data_dir)
+
+
+def _is_missing(folder):
+    """Whether there is no such folder, or an empty one: scripts of the assignment make it before they read it."""
+    return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
 
 
 # Normalising and batching
@@ -509,7 +514,7 @@ class _CutOff(_SourceError):
 
 
 def download_cifar10(data_dir, data_url=None):
-    """Put CIFAR-10 into the folder `data_dir`, which doesn't exist yet.
+    """Put CIFAR-10 into the folder `data_dir`, which doesn't exist yet, or is empty.
 
     An archive by the name of cifar-10-python.tar.gz beside `data_dir`, or one folder further up, is used if its MD5 is
     right. Otherwise it is fetched from `data_url`, if given, or else from the fastest of `SOURCES`; the others follow
@@ -526,7 +531,7 @@ def download_cifar10(data_dir, data_url=None):
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f'{archive}.lock'):
-            if not folder.exists():
+            if _is_missing(folder):
                 _unpack(_find_archive(folder) or _fetch_archive(archive, data_url, data_dir), folder)
     except OSError as error:
         raise DataError(
@@ -704,6 +709,8 @@ def _unpack(archive, folder):
         for name, md5 in FILE_MD5.items():
             if not _has_md5(unpacked / name, md5):
                 raise DataError(f'{name} in {archive} has another MD5 than {md5}: delete the archive and run again')
+        if folder.exists():
+            folder.rmdir()  # it is empty; Windows would not replace it
         os.replace(unpacked, folder)
 
 

@@ -29,6 +29,7 @@ class CustomBatchNormAutograd(nn.Module):
         out   = gamma x_hat + beta
 
     Shape: input (N, n_neurons) with N > 1, output the same; gamma, beta (n_neurons,), starting at one and zero.
+    The statistics have the precision of the input; for half precision take CustomBatchNormManualModule.
     Raises ValueError for any other shape, TypeError for input that is not floating point.
     """
 
@@ -85,12 +86,15 @@ class CustomBatchNormManualFunction(torch.autograd.Function):
     Raises ValueError for any other shape, TypeError for input that is not floating point.
 
     Written as passes over a single (N, C) buffer: on a CPU the page faults of a fresh large tensor cost more than the
-    arithmetic.
+    arithmetic. In return it cannot be batched (torch.func, vectorize=True); CustomBatchNormAutograd can.
     """
 
     @staticmethod
     def forward(ctx, input, gamma, beta, eps=1e-5):
-        check_input(input, gamma.numel())
+        if gamma.ndim != 1 or gamma.shape != beta.shape:
+            shapes = f'{tuple(gamma.shape)} and {tuple(beta.shape)}'
+            raise ValueError(f'expected gamma and beta of one shape (C,), got {shapes}')
+        check_input(input, len(gamma))
         buffer = torch.empty_like(input, dtype=torch.promote_types(input.dtype, torch.float32))
         mean, rstd = batch_statistics(input, eps, buffer)
         ctx.save_for_backward(input, gamma, mean, rstd)

@@ -82,6 +82,40 @@ INITS = {
 }
 
 
+class Whitening(nn.Module):
+    """Fixed linear layer that makes the pixels of images uncorrelated (ZCA: Bell and Sejnowski, 1997).
+
+    Forward:   out = x Z,   Z = s (C + ε I)^(-1/2),   C = 1/N Σₙ xₙᵀ xₙ, with rows xₙ
+
+    Neighbouring pixels are almost equal: a few directions hold most of the variance, and the edges hide in the rest.
+    Behind Z, directions of a variance far above ε are alike, and those far below it, noise among them, stay small. Of
+    all matrices that whiten, the symmetric one changes images least: a pixel keeps its place. s makes the mean variance
+    of the outputs 1.
+
+    Shape: x and out (B, n).
+    """
+
+    def __init__(self, n):
+        super().__init__()
+        self.Z = nn.Parameter(torch.eye(n), requires_grad=False)  # a buffer would be sent to each process at every step
+
+    def forward(self, x):
+        return x @ self.Z
+
+    @torch.no_grad()
+    def fit(self, batches, eps):
+        """Sets Z from batches of centred images, (n, ...) each, and eps > 0, in units of their variance."""
+        C, N = 0, 0
+        for x in batches:
+            x = x.flatten(1)
+            C += x.T @ x
+            N += len(x)
+        eigenvalues, V = torch.linalg.eigh(C.double() / N)
+        sizes = (eigenvalues.clamp(min=0) + eps) ** -0.5
+        s = (sizes**2 * eigenvalues).mean() ** -0.5
+        self.Z.copy_(s * (V * sizes) @ V.T)
+
+
 class MLP(nn.Module):
     """Linear layers and activations in turn, then a linear layer; the softmax is left to the loss.
 
@@ -94,6 +128,7 @@ class MLP(nn.Module):
         dropout: probability of dropping a hidden unit, after the activation.
         activation: one of ACTIVATIONS.
         init: of the weights, one of INITS; biases are 0. 'local' is for images of 3 x 32 x 32 pixels.
+        whiten: whether a Whitening stands before all, layers[0]. It does nothing until it is fitted.
     Attributes:
         layers: the modules, in order.
     Raises:
@@ -102,7 +137,16 @@ class MLP(nn.Module):
     """
 
     def __init__(
-        self, n_inputs, n_hidden, n_classes, *, batch_norm='none', dropout=0.0, activation='relu', init='normal'
+        self,
+        n_inputs,
+        n_hidden,
+        n_classes,
+        *,
+        batch_norm='none',
+        dropout=0.0,
+        activation='relu',
+        init='normal',
+        whiten=False,
     ):
         super().__init__()
         if min(n_inputs, n_classes, *n_hidden) < 1:
@@ -110,7 +154,7 @@ class MLP(nn.Module):
         for name, known in [(batch_norm, ['none', *BATCH_NORMS]), (activation, ACTIVATIONS), (init, INITS)]:
             if name not in known:
                 raise ValueError(f'expected one of {", ".join(known)}, got {name}')
-        layers = []
+        layers = [Whitening(n_inputs)] if whiten else []
         n_in = n_inputs
         for n_out in n_hidden:
             layers.append(nn.Linear(n_in, n_out))

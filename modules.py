@@ -22,7 +22,12 @@ def smallest_probability(dtype):
     """What stands for a probability that underflows: 1e-31 in float32, 1e-292 in float64.
 
     It is so far above the subnormal numbers, which processors multiply very slowly, that no gradient becomes one.
+
+    Raises:
+        TypeError: if dtype is no float of 32 bits or more: the number would be far too large in float16.
     """
+    if np.dtype(dtype).kind != 'f' or np.dtype(dtype).itemsize < 4:
+        raise TypeError(f'probabilities must be float32 or float64, got {dtype}')
     return np.finfo(dtype).tiny / np.finfo(dtype).eps
 
 
@@ -135,7 +140,7 @@ class SoftMaxModule:
     Backward:  ∂L/∂x̃ = x ⊙ (∂L/∂x − Σ_j x_j ∂L/∂x_j), which is (diag(x) − x xᵀ) ∂L/∂x without forming the matrix
 
     A probability is never below `smallest_probability`. Cross entropy then divides by something, and the gradient at
-    the logits is x − t to rounding error however wrong the network is.
+    the logits is (x − t) / B to rounding error however wrong the network is.
 
     Shape: x and out (B, C).
     Raises:
@@ -147,7 +152,7 @@ class SoftMaxModule:
         exp = np.exp(x - x.max(axis=1, keepdims=True))
         exp /= exp.sum(axis=1, keepdims=True)
         self.out = np.maximum(exp, smallest_probability(x.dtype))
-        return self.out
+        return self.out.copy()  # backward needs them, whatever becomes of the result
 
     def backward(self, dout):
         _check_shape('dout', dout, self.out.shape)
@@ -184,7 +189,7 @@ class CrossEntropyModule:
     def forward(self, x, y):
         t = self._targets(x, y)
         log_x = np.log(np.maximum(x, smallest_probability(x.dtype)))
-        return -np.mean(np.sum(t * log_x, axis=1))
+        return np.mean(np.sum(-t * log_x, axis=1))  # not -0.0 for a perfect prediction
 
     def backward(self, x, y):
         t = self._targets(x, y)

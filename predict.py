@@ -71,12 +71,13 @@ def load_network(run):
     if not path.exists():
         raise RunError(f'{path} is missing: train first, or name a run with --checkpoint; {EXPECTED}')
     state = read_checkpoint(path, remedy=EXPECTED)
-    if state.get('flags', {}).get('batch_norm') in ('autograd', 'manual'):
-        raise RunError(f'{path} needs the statistics of a batch, which a single picture has not: train another network')
     with reading(path, remedy=EXPECTED):
         flags = argparse.Namespace(**state['flags'])
+        if state['flags'].get('batch_norm') in ('autograd', 'manual'):
+            raise RunError(f'{path} needs the statistics of a batch, which a single picture has not: train another')
         if 'dnn_hidden_units' in state['flags']:
             options = {name: state['flags'][name] for name in ('batch_norm', 'dropout', 'activation', 'init')}
+            options['whiten'] = state['flags'].get('whiten', 0) > 0  # which older runs do not have
             model = MLP(3 * 32 * 32, flags.dnn_hidden_units, 10, **options)
         else:
             model = ConvNet(3, 10)

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from train_utils import UsageError, checked_archive, number, previous_of, reading, write_atomically
+from train_utils import RunError, UsageError, checked_archive, number, previous_of, reading, write_atomically
 
 
 def add_torch_flags(parser, *, optimizer, precision, augmentation):
@@ -131,12 +131,28 @@ class Machine:
             values /= self.world_size
         return values.tolist()
 
+    def check_same_step(self, step):
+        """Raises RunError if another process has restored another step."""
+        if self.mean(torch.tensor(float(step), device=self.device)) != [step]:
+            raise RunError('the processes have read different checkpoints: they must share the folder --out_dir')
+
     def parallel(self, model):
-        """The model, with gradients averaged over the processes where there are several; each drops other units."""
+        """The model, with gradients averaged over the processes where there are several; each drops other units.
+
+        Args:
+            model: of images (B, 3, 32, 32).
+        """
         if self.world_size == 1:
             return model
         torch.manual_seed(torch.initial_seed() + self.rank)
-        return nn.parallel.DistributedDataParallel(model)
+        network = nn.parallel.DistributedDataParallel(model)
+        # It orders gradients anew after the first backward pass. Were that step 1, a resumed run would add them up in
+        # another order there.
+        model.eval()
+        network(torch.zeros(2, 3, 32, 32, device=self.device)).sum().backward()
+        model.train()
+        model.zero_grad()
+        return network
 
     def __str__(self):
         processes = f', {self.world_size} processes' if self.world_size > 1 else ''
@@ -293,17 +309,17 @@ def make_mixing(flags, n_classes=10):
     return v2.RandomChoice(kinds, [flags.cutmix, flags.mixup, 1 - (flags.cutmix + flags.mixup)])
 
 
-def accuracy(logits, labels):
-    """Fraction of rows of logits (B, C) whose largest entry is at the label, as a scalar tensor.
+def accuracy(predictions, targets):
+    """Fraction of rows of predictions (B, C) whose largest entry is at the target, as a scalar tensor.
 
-    Labels are classes (B,), or shares of all classes (B, C), of which the largest counts.
+    Targets are classes (B,), or shares of all classes (B, C), of which the largest counts.
     """
-    classes = labels.argmax(1) if labels.ndim == 2 else labels
-    return (logits.argmax(1) == classes).float().mean()
+    classes = targets.argmax(1) if targets.ndim == 2 else targets
+    return (predictions.argmax(1) == classes).float().mean()
 
 
 def augment(x, generator, machine, kind='crop', padding=4, deform=0.2, cutout=0):
-    """Flips half the images and shifts each by up to `padding` pixels; blanks a square of `cutout` pixels' side.
+    """Flips images with probability 1/2, shifts each by up to `padding` pixels, blanks a square of side `cutout` in it.
 
     With kind 'affine' the shift is no whole number and each image is turned, stretched and sheared besides: what lands
     at position p relative to the centre comes from (I + E) p + t, E uniform in [-deform, deform]^(2x2).

@@ -91,6 +91,7 @@ def train(flags):
     run.print(f'training on {machine}')
     checkpoint = run.path / 'checkpoint.pt'
     run.restore(checkpoint, lambda path: load_checkpoint(path, run, machine, train_set, generator, **parts))
+    machine.check_same_step(run.step)
     writer = make_writer(flags, run)
 
     with run.progress() as progress:

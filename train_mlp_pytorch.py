@@ -64,6 +64,7 @@ def parse_flags(argv=None):
     add('--prune_below', type=number(float, 0), default=0.0, help='set weights to 0 that are no larger after a step')
     add('--activation', choices=list(ACTIVATIONS), default='relu', help='of the hidden layers')
     add('--init', choices=list(INITS), default='normal', help="of the weights; normal is the assignment's")
+    add('--whiten', type=number(float, 0), default=0.0, help='make pixels uncorrelated, this added to their variances')
     flags = parser.parse_args(argv)
     check_torch_flags(parser, flags)
     for name in ('batch_norm', 'dropout', 'activation'):
@@ -71,8 +72,9 @@ def parse_flags(argv=None):
             parser.error(f'--{name} belongs to hidden layers, and --dnn_hidden_units names none')
     if not flags.dnn_hidden_units and flags.init == 'local':
         parser.error('--init local belongs to hidden layers, and --dnn_hidden_units names none')
-    if flags.l1_penalty and flags.optimizer == 'muon':
-        parser.error('--l1_penalty does not go with --optimizer muon, which keeps the norm of the weights')
+    for name in ('l1_penalty', 'prune_below'):
+        if getattr(flags, name) and flags.optimizer == 'muon':
+            parser.error(f'--{name} does not go with --optimizer muon, which keeps the norm of the weights')
     return flags
 
 
@@ -88,6 +90,10 @@ def train(flags):
     machine = Machine(flags)
     if flags.batch_norm != 'none' and flags.batch_size // machine.world_size < 2:
         raise UsageError('--batch_norm takes means over the batch: --batch_size must be at least 2 for each process')
+    if flags.batch_norm in ('autograd', 'manual') and 0 < flags.validation_size < 2 * machine.world_size:
+        raise UsageError(
+            "question 3's --batch_norm takes means in evaluations too: --validation_size must be at least 2"
+        )
     run = Run(flags, record=machine.rank == 0, compute=machine.compute)
     data = load_data(flags, flags.standardize)
     train_set = data['train']
@@ -106,7 +112,10 @@ def train(flags):
         dropout=flags.dropout,
         activation=flags.activation,
         init=flags.init,
+        whiten=flags.whiten > 0,
     ).to(machine.device)
+    if flags.whiten and not run.finished:
+        model.layers[0].fit((torch.from_numpy(x) for x, _ in train_set.chunks(1000)), flags.whiten)
     weights = [layer.weight for layer in model.linear_layers]
     network = machine.parallel(model)
     cross_entropy = nn.CrossEntropyLoss(label_smoothing=flags.label_smoothing)
@@ -121,6 +130,7 @@ def train(flags):
     run.print(f'training on {machine}')
     checkpoint = run.path / 'checkpoint.pt'
     run.restore(checkpoint, lambda path: load_checkpoint(path, run, machine, train_set, generator, **parts))
+    machine.check_same_step(run.step)
     writer = make_writer(flags, run)
 
     with run.progress() as progress:

@@ -189,7 +189,7 @@ def reading(path, remedy='--overwrite starts again'):
     """Turns whatever goes wrong while a checkpoint is read into a RunError of one line."""
     try:
         yield
-    except DataError:
+    except (DataError, RunError):
         raise
     except Exception as error:
         raise RunError(f'{path} is damaged, or no checkpoint of this network; {remedy}') from error
@@ -377,16 +377,19 @@ class Run:
         if not self.resuming:
             return
         previous = previous_of(checkpoint)
-        if not previous.exists():
-            if checkpoint.exists():
+        if previous.exists():
+            try:
                 load(checkpoint)
-            return
-        try:
+            except RunError:
+                if self.record:
+                    line = f'{checkpoint} is damaged or missing: taking the one before, {previous}'
+                    tqdm.write(line, file=sys.stderr)
+                load(previous)
+        elif checkpoint.exists():
             load(checkpoint)
-        except RunError:
-            if self.record:
-                tqdm.write(f'{checkpoint} is damaged or missing: taking the one before, {previous}', file=sys.stderr)
-            load(previous)
+        else:
+            return
+        self.print(f'continuing {self.path} at step {self.step}')
 
     def print(self, line):
         """Prints a line above the progress bar, unless --quiet."""
@@ -458,7 +461,6 @@ class Run:
 
     def load_state(self, state):
         self.step, self.history, self.seconds = state['step'], state['history'], state['seconds']
-        self.print(f'continuing {self.path} at step {self.step}')
 
     def _seconds(self):
         return self.seconds + time.perf_counter() - self.clock
@@ -471,9 +473,9 @@ class Run:
                     writer.add_scalar(name, value, self.step)
                 writer.flush()
             text = io.StringIO()
-            writer = csv.DictWriter(text, self.history[-1].keys(), lineterminator='\n')
-            writer.writeheader()
-            writer.writerows(self.history)
+            table = csv.DictWriter(text, self.history[-1].keys(), lineterminator='\n')
+            table.writeheader()
+            table.writerows(self.history)
             write_atomically(self.path / 'history.csv', text.getvalue().encode())
 
     def finish(self, **more):

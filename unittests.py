@@ -1060,6 +1060,38 @@ class TestReportImplementation(ReportTestCase):
 class TestReportBestMLP(ReportTestCase):
     """Question 2: what tells an MLP which pixels are neighbours."""
 
+    def test_eq_zca(self):
+        x = self.rng.normal(size=(40, 5)) @ self.rng.normal(size=(5, 5))
+        C, eps = x.T @ x / len(x), 0.3
+        eigenvalues, V = np.linalg.eigh(C)
+        s = (eigenvalues / (eigenvalues + eps)).mean() ** -0.5
+        Z = s * V @ np.diag((eigenvalues + eps) ** -0.5) @ V.T
+        self.assert_equal_formulas(Z @ Z @ (C + eps * np.eye(5)), s**2 * np.eye(5))
+        self.assert_equal_formulas(Z @ C @ Z.T, s**2 * C @ np.linalg.inv(C + eps * np.eye(5)))
+        layer = mlp_pytorch.Whitening(5).double()
+        layer.fit([torch.from_numpy(x[:15]), torch.from_numpy(x[15:])], eps)
+        self.assert_equal_formulas(layer.Z.numpy(), Z)
+        outputs = layer(torch.from_numpy(x)).numpy()
+        self.assert_equal_formulas(outputs, (Z @ x.T).T)
+        self.assert_equal_formulas((outputs**2).mean(), 1)
+
+    def test_eq_zca_change(self):
+        """Q Z whitens as well for every orthogonal Q, and changes x more."""
+        x = self.rng.normal(size=(40, 5)) @ self.rng.normal(size=(5, 5))
+        C = x.T @ x / len(x)
+        eigenvalues, V = np.linalg.eigh(C)
+        Z = V @ np.diag(eigenvalues**-0.5) @ V.T
+
+        def change(W):
+            return ((x @ W.T - x) ** 2).sum(axis=1).mean()
+
+        for scale in (1e-3, 1e-1, 10):
+            for _ in range(100):
+                Q, R = np.linalg.qr(np.eye(5) + scale * self.rng.normal(size=(5, 5)))
+                W = Q * np.sign(np.diag(R)) @ Z
+                self.assert_equal_formulas(W @ C @ W.T, np.eye(5))
+                self.assertGreater(change(W), change(Z))
+
     def test_eq_local(self):
         """The weights of `local_`, from the numbers that it draws.
 

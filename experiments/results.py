@@ -87,10 +87,10 @@ def shared_command(configs):
 
 
 @functools.cache
-def flops(hidden, muon):
+def flops(hidden, muon, whiten=False):
     """FLOPs of an MLP with these hidden units, or of the ConvNet: forward and both ways an image, and of an update."""
     with torch.device('meta'):
-        model = ConvNet(3, 10) if hidden is None else MLP(3 * 32 * 32, hidden, 10, init='pytorch')
+        model = ConvNet(3, 10) if hidden is None else MLP(3 * 32 * 32, hidden, 10, init='pytorch', whiten=whiten)
         x = torch.empty(2, 3, 32, 32)
     counters = [FlopCounterMode(display=False) for _ in range(3)]
     with counters[0], torch.no_grad():
@@ -111,11 +111,13 @@ def pflop(config, summary, history):
         return summary['pflop']
     flags = config['flags']
     hidden = tuple(flags['dnn_hidden_units']) if 'dnn_hidden_units' in flags else None
-    forward, both, update = flops(hidden, flags.get('optimizer') == 'muon')
+    whiten = flags.get('whiten', 0) > 0
+    forward, both, update = flops(hidden, flags.get('optimizer') == 'muon', whiten)
     evaluated = len(history) * (10_000 + flags['validation_size'])
     if hidden is None:  # the ConvNet's test images once more for the confusion matrix, and twice for the two views
         evaluated += 10_000 * (1 + 2 * flags['tta'])
-    return (summary['step'] * (flags['batch_size'] * both + update) + evaluated * forward) / 1e15
+    covariance = 2 * 3072**2 * (50_000 - flags['validation_size']) if whiten else 0
+    return (summary['step'] * (flags['batch_size'] * both + update) + evaluated * forward + covariance) / 1e15
 
 
 def percent(summaries, key):

@@ -582,6 +582,8 @@ def numbers(cost, layers):
     for name, row in (('penaltyZeros', 'combined_l1_penalty'), ('prunedZeros', 'combined_pruned')):
         found[name] = f'{100 * statistics.mean(s["zero_weights"] for _, s, _ in runs(f"ladder/{row}")):.2g}'
 
+    found['whitenedEps'] = f'{runs("ladder/combined_whitened")[0][0]["flags"]["whiten"]:g}'
+
     found |= best_convnet_numbers() | confusion_numbers()
     found |= speedrun_numbers() | check_numbers()
     ladder_flags = runs('ladder/default')[0][0]['flags']

@@ -55,12 +55,14 @@ def easy_data_dir(tmp_path_factory):
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Spares a run what takes most of its time: drawing figures, and the ConvNet's width."""
+    """Spares a run what takes most of its time: drawing figures, the ConvNet's width, and 3072 eigenvectors."""
     import convnet_pytorch
+    import mlp_pytorch
     import train_convnet_pytorch
 
     layers = [n if n == 'M' else n // 16 for n in convnet_pytorch.LAYERS]
     monkeypatch.setattr(convnet_pytorch, 'LAYERS', layers)
+    monkeypatch.setattr(mlp_pytorch.Whitening, 'fit', lambda self, batches, eps: self.Z.data.mul_(eps))
     monkeypatch.setattr(train_utils, 'plot_curves', lambda *args: None)
     monkeypatch.setattr(train_convnet_pytorch, 'plot_predictions', lambda *args: None)
     monkeypatch.setattr(train_convnet_pytorch, 'plot_filters', lambda *args: None)

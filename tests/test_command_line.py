@@ -34,7 +34,7 @@ DEFAULTS = {
     'train_mlp_numpy': MLP_DEFAULTS | {'dtype': 'float32'},
     'train_mlp_pytorch': MLP_DEFAULTS | TORCH_OFF | {
         'optimizer': 'sgd', 'precision': 'fp32', 'batch_norm': 'none', 'dropout': 0, 'l1_penalty': 0,
-        'prune_below': 0, 'activation': 'relu', 'init': 'normal',
+        'prune_below': 0, 'activation': 'relu', 'init': 'normal', 'whiten': 0,
     },
     'train_convnet_pytorch': TORCH_OFF | {
         'learning_rate': 1e-4, 'max_steps': 5000, 'batch_size': 32, 'eval_freq': 500, 'data_dir': FOLDER,
@@ -80,6 +80,7 @@ EFFECTS = {
         'dropout': '--dropout 0.5',
         'l1_penalty': '--l1_penalty 1e-3',
         'prune_below': '--prune_below 1e-4',
+        'whiten': '--whiten 100',
         'activation': [f'--activation {name}' for name in ('leaky_relu', 'elu', 'gelu', 'silu', 'tanh')],
         'init': [f'--init {name}' for name in ('pytorch', 'xavier', 'kaiming', 'local')],
     },
@@ -278,7 +279,7 @@ BAD_OF = {
     'train_mlp_numpy': BAD | BAD_MLP | {'dtype': ['', 'float16', 'float', 'FLOAT32']},
     'train_mlp_pytorch': BAD | BAD_TORCH | BAD_MLP | {
         'batch_norm': ['', 'batch', 'None'], 'dropout': [*NUMBERS, '1.5'], 'l1_penalty': NUMBERS,
-        'prune_below': NUMBERS, 'activation': ['', 'swish'], 'init': ['', 'he'],
+        'prune_below': NUMBERS, 'activation': ['', 'swish'], 'init': ['', 'he'], 'whiten': NUMBERS,
     },
     'train_convnet_pytorch': BAD | BAD_TORCH,
 }  # fmt: skip
@@ -338,6 +339,7 @@ def test_contradictory_flags(capsys, script, flag, args):
     ('flag', 'args'),
     [
         ('--l1_penalty', '--l1_penalty 0.01 --optimizer muon'),
+        ('--prune_below', '--prune_below 0.01 --optimizer muon'),
         ('--batch_norm', '--batch_norm torch --dnn_hidden_units='),
         ('--dropout', '--dropout 0.5 --dnn_hidden_units='),
         ('--activation', '--activation elu --dnn_hidden_units='),
@@ -376,6 +378,13 @@ def test_batch_norm_of_one_example(quick, capsys, data_dir, tmp_path, batch_norm
     args = ['--batch_norm', batch_norm, '--batch_size', '1']
     status, line = failing_short_run(capsys, 'train_mlp_pytorch', data_dir, tmp_path / 'run', *args)
     assert status == 2 and '--batch_norm' in line and '--batch_size' in line
+
+
+@pytest.mark.parametrize('batch_norm', ['autograd', 'manual'])
+def test_batch_norm_that_evaluates_one_example(quick, capsys, data_dir, tmp_path, batch_norm):
+    args = ['--batch_norm', batch_norm, '--validation_size', '1']
+    status, line = failing_short_run(capsys, 'train_mlp_pytorch', data_dir, tmp_path / 'run', *args)
+    assert status == 2 and '--batch_norm' in line and '--validation_size' in line
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')

@@ -137,8 +137,15 @@ def test_missing_folder_is_fetched_and_read(server, target, original, behaviour,
     assert_complete(target, original)
 
 
-def test_folder_that_exists_is_never_fetched(server, target):
+def test_folder_that_is_empty_is_filled(server, target, original):
     target.mkdir(parents=True)
+    cifar10_utils.get_cifar10(target, data_url=server.url('good'))
+    assert_complete(target, original)
+
+
+def test_folder_that_holds_something_is_never_fetched(server, target):
+    target.mkdir(parents=True)
+    (target / 'notes.txt').write_text('mine')
     with pytest.raises(DataError, match='holds no CIFAR-10'):
         cifar10_utils.get_cifar10(target, data_url=server.url('good'))
     assert server.requests == []

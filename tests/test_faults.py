@@ -200,24 +200,26 @@ def test_a_process_whose_other_has_gone_says_so(data_dir, tmp_path):
 
 @pytest.mark.skipif(not Path('/proc').is_dir(), reason='no /proc to find the workers in')
 def test_torchrun_goes_on_when_a_worker_is_killed(data_dir, tmp_path):
-    launcher = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', '--max_restarts=1']
+    # Three: of two, a sum is the same in any order.
+    launcher = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=3', '--max_restarts=1']
     # The second is for torch 2.6, which else hangs after a restart: https://github.com/pytorch/pytorch/issues/135712
     environment = os.environ | {'GLOO_SOCKET_IFNAME': 'lo', 'TORCH_DISABLE_SHARE_RDZV_TCP_STORE': '1'}
+    script, args = ('train_mlp_pytorch', data_dir), ['--batch_size', '21']
     options = {'launcher': launcher, 'env': environment, 'stdout': subprocess.DEVNULL}
     log = tmp_path / 'log'
     with (
         open(log, 'wb') as stderr,
-        start('train_mlp_pytorch', data_dir, tmp_path / 'killed', '--resume', stderr=stderr, **options) as running,
+        start(*script, tmp_path / 'killed', '--resume', *args, stderr=stderr, **options) as running,
     ):
         wait_for(tmp_path / 'killed' / 'checkpoint.pt', running)
         children = subprocess.run(['pgrep', '-P', str(running.pid)], capture_output=True, text=True).stdout.split()
         workers = [int(child) for child in children if is_training(child)]
-        assert len(workers) == 2
+        assert len(workers) == 3
         os.kill(workers[-1], signal.SIGKILL)
         assert running.wait(timeout=300) == 0
     assert 'Traceback' not in log.read_text()
     options['stderr'] = subprocess.DEVNULL
-    with start('train_mlp_pytorch', data_dir, tmp_path / 'whole', **options) as running:
+    with start(*script, tmp_path / 'whole', *args, **options) as running:
         assert running.wait(timeout=300) == 0
     assert_same_run(tmp_path / 'killed', tmp_path / 'whole')
 

@@ -1,4 +1,4 @@
-"""What no twin in NumPy has: the local initialisation, the L1 penalty, and the weights that are pruned."""
+"""What no twin in NumPy has: whitening, the local initialisation, the L1 penalty, and the weights that are pruned."""
 
 import json
 import math
@@ -7,8 +7,10 @@ import pytest
 import torch
 from conftest import failing_short_run, read_checkpoint, short_run
 
+import cifar10_utils
+import predict
 import train_mlp_pytorch
-from mlp_pytorch import MLP, hard_threshold_, soft_threshold_
+from mlp_pytorch import MLP, Whitening, hard_threshold_, soft_threshold_
 
 
 def centre_and_spread(energy, places):
@@ -79,6 +81,31 @@ def test_local_without_hidden_layers_is_kaiming():
 def test_local_is_for_images():
     with pytest.raises(ValueError, match='got 100 inputs'):
         MLP(100, [5], 10, init='local')
+
+
+def test_whitening_is_fitted_to_the_training_images_and_not_trained(quick, monkeypatch, data_dir, tmp_path):
+    fitted = []
+
+    def fit(self, batches, eps):
+        fitted.append((torch.cat(list(batches)), eps))
+        self.Z.data.normal_()
+
+    monkeypatch.setattr(Whitening, 'fit', fit)
+    args = ['--whiten', '0.5', '--standardize', '--validation_size', '10', '--ema', '0.5', '--optimizer', 'muon']
+    short_run('train_mlp_pytorch', data_dir, tmp_path, *args)
+    data = cifar10_utils.get_cifar10(data_dir, one_hot=False, validation_size=10, standardize=True)['train']
+    (images, eps), *others = fitted
+    assert torch.equal(images, torch.from_numpy(data.images)) and eps == 0.5 and not others
+
+    state = read_checkpoint(tmp_path / 'checkpoint.pt')
+    torch.manual_seed(42)
+    model = MLP(3072, [8], 10, whiten=True)
+    fit(model.layers[0], [images], 0.5)
+    assert torch.equal(state['model']['layers.0.Z'], model.layers[0].Z)
+    # A mean of equal numbers, step after step, is off by a rounding (6e-8) each.
+    torch.testing.assert_close(state['ema']['module.layers.0.Z'], model.layers[0].Z.data, rtol=1e-6, atol=0)
+    answering, _, _ = predict.load_network(tmp_path)
+    assert torch.equal(answering.layers[0].Z, state['ema']['module.layers.0.Z'])
 
 
 def test_the_penalty_is_taken_off_the_weights_after_each_step(quick, data_dir, tmp_path):

@@ -55,6 +55,26 @@ def test_module_leaves_its_inputs_alone(module):
     assert np.array_equal(out, kept)
 
 
+def test_what_a_caller_does_with_probabilities_leaves_their_gradient_alone():
+    softmax, x, dout = SoftMaxModule(), random(B, 4), random(B, 4)
+    softmax.forward(x)
+    expected = softmax.backward(dout)
+    out = softmax.forward(x)
+    out -= 1
+    assert np.array_equal(softmax.backward(dout), expected)
+
+
+def test_probabilities_of_16_bits_are_refused():
+    with pytest.raises(TypeError, match='float32 or float64, got float16'):
+        SoftMaxModule().forward(np.zeros((2, 3), np.float16))
+    with pytest.raises(TypeError, match='float32 or float64, got int64'):
+        CrossEntropyModule().forward(np.ones((2, 3), np.int64), np.array([0, 1]))
+
+
+def test_a_perfect_prediction_has_the_loss_zero():
+    assert str(CrossEntropyModule().forward(np.eye(3), np.arange(3))) == '0.0'
+
+
 def test_cross_entropy_leaves_its_inputs_alone():
     x = read_only(np.full((B, 2), 0.5))
     for y in (np.eye(2)[[0, 1] * 3], np.array([0, 1] * 3)):

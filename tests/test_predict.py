@@ -148,6 +148,14 @@ def test_a_network_that_needs_a_batch_is_refused(runs, tmp_path):
         predict.load_network(tmp_path)
 
 
+@pytest.mark.parametrize('content', [torch.zeros(3), [1, 2], {}, {'flags': None}, {'flags': {'batch_norm': 'none'}}])
+def test_a_checkpoint_of_something_else_is_one_line(content, tmp_path):
+    torch.save(content, tmp_path / 'checkpoint.pt')
+    with pytest.raises(RunError, match=r'checkpoint\.pt is damaged.*train_mlp_pytorch\.py') as error:
+        predict.load_network(tmp_path)
+    assert '\n' not in str(error.value)
+
+
 @pytest.mark.parametrize('content', [None, b'not a checkpoint', b''])
 def test_a_missing_or_foreign_checkpoint_is_one_line(content, tmp_path):
     if content is not None:

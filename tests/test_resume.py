@@ -177,6 +177,18 @@ def test_a_row_is_printed_once_it_is_saved(quick, monkeypatch, data_dir, tmp_pat
 
 
 @pytest.mark.parametrize('script', SCRIPTS)
+def test_a_reader_who_has_gone_is_not_taken_for_a_damaged_checkpoint(quick, monkeypatch, data_dir, tmp_path, script):
+    def print_line(self, line):
+        if 'continuing' in line:
+            raise BrokenPipeError
+
+    interrupted_run(monkeypatch, 'count_step', 5, script, data_dir, tmp_path, '--max_steps', '9')
+    monkeypatch.setattr(Run, 'print', print_line)
+    with pytest.raises(BrokenPipeError):
+        short_run(script, data_dir, tmp_path, '--max_steps', '9', '--resume')
+
+
+@pytest.mark.parametrize('script', SCRIPTS)
 def test_resume_of_nothing_starts_and_says_so(quick, capsys, data_dir, tmp_path, script):
     whole = short_run(script, data_dir, tmp_path / 'whole')
     assert 'nothing to resume' not in capsys.readouterr().out

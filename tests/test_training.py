@@ -33,7 +33,7 @@ import convnet_pytorch
 import torch_utils
 import train_mlp_numpy
 from mlp_numpy import MLP
-from train_utils import Run, UsageError
+from train_utils import Run, RunError, UsageError
 
 
 def machine():
@@ -444,6 +444,15 @@ def test_processes_that_outnumber_the_gpus_all_compute_on_the_cpu(monkeypatch, l
         torch_utils.Machine(parse('train_mlp_pytorch', '--device', 'cuda'))
 
 
+def test_processes_that_have_read_different_checkpoints_do_not_train(monkeypatch):
+    machine = torch_utils.Machine(parse('train_mlp_pytorch'))
+    machine.check_same_step(4)
+    monkeypatch.setattr(machine, 'mean', lambda step: [(step.item() + 4) / 2])  # of this process and one at step 4
+    machine.check_same_step(4)
+    with pytest.raises(RunError, match='--out_dir'):
+        machine.check_same_step(2)
+
+
 @pytest.mark.parametrize('record', [True, False])
 def test_each_process_knows_whether_there_is_anything_left_to_do(quick, data_dir, tmp_path, record):
     """The last figures of the ConvNet are computed by all processes or by none."""
@@ -521,6 +530,6 @@ def test_each_process_drops_other_units(monkeypatch):
         one = machine()
         one.rank, one.world_size = rank, 2
         torch.manual_seed(42)
-        one.parallel(nn.Linear(1, 1))
+        one.parallel(nn.Sequential(nn.Flatten(), nn.Linear(3072, 1)))
         drawn.append(torch.rand(3))
     assert not torch.equal(*drawn)
