@@ -145,9 +145,10 @@ def test_wrong_folder_is_told_what_to_pass(tmp_path):
     with pytest.raises(DataError) as error:
         cifar10_utils.get_cifar10(tmp_path)
     assert str(error.value) == f'{tmp_path} holds {inner.name} but no batches: pass --data_dir {inner}'
-    (tmp_path / 'empty').mkdir()
+    (tmp_path / 'another').mkdir()
+    (tmp_path / 'another' / 'notes.txt').touch()
     (tmp_path / 'file').touch()
-    for folder in (tmp_path / 'empty', tmp_path / 'file'):
+    for folder in (tmp_path / 'another', tmp_path / 'file'):
         with pytest.raises(DataError) as error:
             cifar10_utils.get_cifar10(folder)
         assert str(error.value) == (
