@@ -92,7 +92,7 @@ def train(flags):
         raise UsageError('--batch_norm takes means over the batch: --batch_size must be at least 2 for each process')
     if flags.batch_norm in ('autograd', 'manual') and 0 < flags.validation_size < 2 * machine.world_size:
         raise UsageError(
-            "question 3's --batch_norm takes means in evaluations too: --validation_size must be at least 2"
+            "question 3's --batch_norm takes means in evaluations too: --validation_size must be at least 2 per process"
         )
     run = Run(flags, record=machine.rank == 0, compute=machine.compute)
     data = load_data(flags, flags.standardize)
