@@ -296,6 +296,13 @@ class TestSoftMax(GradientTestCase):
         out = SoftMaxModule().forward(np.array([[1000.0, 1000.0], [-1000.0, -1000.0]]))
         np.testing.assert_array_equal(out, np.full((2, 2), 0.5))
 
+    def test_other_numbers_than_float32_and_float64_are_refused(self):
+        for dtype in ('float16', 'int64'):
+            with self.assertRaisesRegex(TypeError, f'must be float32 or float64, got {dtype}'):
+                SoftMaxModule().forward(np.zeros((2, 3), dtype))
+            with self.assertRaisesRegex(TypeError, f'must be float32 or float64, got {dtype}'):
+                CrossEntropyModule().forward(np.ones((2, 3), dtype), np.array([0, 1]))
+
 
 class TestCrossEntropy(GradientTestCase):
     shapes = ((1, 1), (4, 1), (1, 3), (5, 4), (2, 7))  # (B, C)

@@ -64,13 +64,6 @@ def test_what_a_caller_does_with_probabilities_leaves_their_gradient_alone():
     assert np.array_equal(softmax.backward(dout), expected)
 
 
-def test_probabilities_of_16_bits_are_refused():
-    with pytest.raises(TypeError, match='float32 or float64, got float16'):
-        SoftMaxModule().forward(np.zeros((2, 3), np.float16))
-    with pytest.raises(TypeError, match='float32 or float64, got int64'):
-        CrossEntropyModule().forward(np.ones((2, 3), np.int64), np.array([0, 1]))
-
-
 def test_a_perfect_prediction_has_the_loss_zero():
     assert str(CrossEntropyModule().forward(np.eye(3), np.arange(3))) == '0.0'
 
