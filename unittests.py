@@ -13,6 +13,7 @@ A wrong formula errs in the first digits.
 
 import contextlib
 import io
+import re
 import unittest
 import warnings
 from itertools import pairwise, product
@@ -713,6 +714,13 @@ class TestBatchNorm(GradientTestCase):
                 for name, a, b in zip(('out', 'dx', 'dgamma', 'dbeta'), results(ours), results(theirs), strict=True):
                     with self.subTest(version=version.__name__, shape=(n, c), of=name):
                         self.assert_equal_formulas(a.detach().numpy(), b.detach().numpy())
+
+    def test_gamma_and_beta_of_a_wrong_shape_are_refused(self):
+        x, gamma, beta, _ = map(torch.as_tensor, self.arrays(3, 3))
+        for g, b in ((gamma[:, None], beta[:, None]), (gamma, beta.expand(3, 3)), (gamma[None], beta)):
+            message = f'expected gamma and beta of one shape (C,), got {tuple(g.shape)} and {tuple(b.shape)}'
+            with self.assertRaisesRegex(ValueError, f'^{re.escape(message)}$'):
+                CustomBatchNormManualFunction.apply(x, g, b)
 
     def test_biased_variance(self):
         """(-1, 1) has mean 0 and variance 1; Bessel's correction would make it 2, and the output ±0.707."""
