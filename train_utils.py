@@ -308,15 +308,16 @@ class Run:
             if old_flags.keys() != vars(flags).keys():
                 raise UsageError(f'{self.path} is a run of another script or version, started by: {started_by}')
             self._check_flags(old_flags | compute, vars(flags) | self.compute)
-            if self.finished and not list(self.path.glob('checkpoint.*')):
+            if self.finished and not _has_checkpoint(flags):
                 raise UsageError(f'{self.path} holds a finished run without its checkpoint: nothing to resume')
         elif config.exists() and not flags.overwrite:
             unfinished = 'an unfinished run' + (' (--resume continues it)' if _has_checkpoint(flags) else '')
             state = 'a finished run' if has_summary else unfinished
             raise UsageError(f'{self.path} holds {state}: choose another --out_dir, or --overwrite to replace it')
-        elif self._outputs() and not flags.overwrite:
-            name = self._outputs()[0].name
-            raise UsageError(f'{self.path} holds {name} of no known run: choose another --out_dir, or --overwrite')
+        elif not flags.overwrite and (found := self._outputs()):
+            raise UsageError(
+                f'{self.path} holds {found[0].name} of no known run: choose another --out_dir, or --overwrite'
+            )
 
     def _outputs(self):
         """What an older run has left in the folder, its config apart."""
