@@ -14,7 +14,7 @@ class Conv3x3(nn.Conv2d):
     Forward:   Y = P Wᵀ + b, where a row of P holds what one position of one image reads: 3x3 pixels of each channel
 
     Images of fewer positions than a filter has are computed just so on a CPU, as one matrix product: oneDNN's gradient
-    of W is slow for them in float32. Everything else is left to PyTorch's convolution, which need not form P.
+    of W is slow for them. Everything else is left to PyTorch's convolution, which need not form P.
 
     Shape: x (B, n_in, H, W), out (B, n_out, H, W), weight W (n_out, n_in, 3, 3), bias (n_out,).
     """
@@ -24,7 +24,7 @@ class Conv3x3(nn.Conv2d):
 
     def forward(self, x):
         height, width = x.shape[2:]
-        if height * width >= 9 or not x.is_cpu or x.dtype == torch.bfloat16:
+        if height * width >= 9 or not x.is_cpu:
             return super().forward(x)
         x = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))  # (B, H + 2, W + 2, n_in)
         P = torch.cat([x[:, i : i + height, j : j + width] for i in range(3) for j in range(3)], dim=3)

@@ -159,7 +159,7 @@ def train(flags):
             progress.update(flags.batch_size)
             if run.is_evaluation_due():
                 check_weights(weights, run.step)
-                run.log({name: evaluate(averaged, data[name], machine) for name in evaluated})
+                run.log({name: evaluate(averaged, data[name], machine, chunk=1000) for name in evaluated})
                 run.write_history(writer)
                 save_checkpoint(checkpoint, run, machine, train_set, generator, **parts)
                 run.print_row()
