@@ -236,9 +236,12 @@ def test_a_test_loss_that_is_not_finite_makes_no_checkpoint(quick, monkeypatch, 
     module = importlib.import_module(script)
     calls = []
     evaluate = module.evaluate
-    monkeypatch.setattr(
-        module, 'evaluate', lambda *args: (calls.append(1), evaluate(*args) if len(calls) < 2 else (math.inf, 0.1))[1]
-    )
+
+    def then_infinite(*args, **options):
+        calls.append(1)
+        return evaluate(*args, **options) if len(calls) < 2 else (math.inf, 0.1)
+
+    monkeypatch.setattr(module, 'evaluate', then_infinite)
     status, line = failing_short_run(capsys, script, data_dir, tmp_path)
     assert status == 1 and 'inf' in line and 'step 4' in line and 'step 2' in line
     assert read_checkpoint(tmp_path / CHECKPOINTS[script])['run']['step'] == 2
