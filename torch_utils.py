@@ -370,7 +370,7 @@ def predict_logits(model, data_set, machine, chunk=250, flip=False):
     Computed in evaluation mode, which is undone afterwards, without drawing a random number. Processes share the rows.
     With `flip`, the logits are the mean of those of the image and of its mirror image. Question 3's batch normalisation
     keeps no running statistics: with it alone the logits depend on the other rows of the chunk. Small chunks suit a
-    ConvNet on a CPU, whose caches they fit better.
+    ConvNet on a CPU, whose caches they fit better, large ones an MLP, which reads all its weights for each.
     """
     was_training = model.training
     model.eval()

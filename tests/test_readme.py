@@ -96,7 +96,15 @@ def flags_of(*scripts):
 def test_every_flag_in_the_text_exists():
     text = README.split('<!-- end of results -->')[1]
     known = flags_of(train_mlp_numpy, train_mlp_pytorch, train_convnet_pytorch)
-    known |= {'--help', '--checkpoint', '--nproc_per_node', '--max_restarts', '--usual', '--no-install-recommends'}
+    known |= {
+        '--help',
+        '--checkpoint',
+        '--nproc_per_node',
+        '--max_restarts',
+        '--repeats',
+        '--usual',
+        '--no-install-recommends',
+    }
     assert set(re.findall(r'--[a-z][\w-]+', text)) <= known
 
 
