@@ -248,6 +248,25 @@ class Muon(torch.optim.Optimizer):
         w.addcdiv_(m / (1 - betas[0] ** step), (v / (1 - betas[1] ** step)).sqrt() + eps, value=-group['lr'])
 
 
+def show_filters_contiguous(optimizer):
+    """Lets each step of the optimiser see the filters as (n_out, H, W, n_in): contiguous where they lie channels last.
+
+    A fused optimiser of torch reads memory in its order, whatever the shape, but on a CPU first makes a copy of every
+    gradient that is not contiguous: for the ConvNet twice the work of the update itself.
+    """
+
+    def permute_filters(*order):
+        def hook(optimizer, *_):
+            for p in (p for group in optimizer.param_groups for p in group['params']):
+                if p.ndim == 4 and p.grad is not None:
+                    p.data, p.grad.data = p.data.permute(order), p.grad.data.permute(order)
+
+        return hook
+
+    optimizer.register_step_pre_hook(permute_filters(0, 2, 3, 1))
+    optimizer.register_step_post_hook(permute_filters(0, 3, 1, 2))
+
+
 def make_optimizer(flags, model):
     """The optimiser that the flags ask for; fused into one pass over the parameters where torch can.
 
@@ -262,8 +281,11 @@ def make_optimizer(flags, model):
     fused = next(model.parameters()).device.type in ('cpu', 'cuda') or None
     options = {'lr': flags.learning_rate, 'weight_decay': flags.weight_decay, 'fused': fused}
     if flags.optimizer == 'sgd':
-        return torch.optim.SGD(model.parameters(), momentum=flags.momentum, nesterov=flags.nesterov, **options)
-    return {'adam': torch.optim.Adam, 'adamw': torch.optim.AdamW}[flags.optimizer](model.parameters(), **options)
+        options |= {'momentum': flags.momentum, 'nesterov': flags.nesterov}
+    rules = {'sgd': torch.optim.SGD, 'adam': torch.optim.Adam, 'adamw': torch.optim.AdamW}
+    optimizer = rules[flags.optimizer](model.parameters(), **options)
+    show_filters_contiguous(optimizer)
+    return optimizer
 
 
 def make_scheduler(flags, optimizer, max_steps):
