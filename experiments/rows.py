@@ -27,8 +27,8 @@ NETWORKS = {
         MLP,
         '--dnn_hidden_units 2048,2048,2048,1024 --standardize --batch_norm torch --activation gelu --init local '
         '--optimizer adam --learning_rate 2e-3 --lr_schedule onecycle --batch_size 500 --epochs 80 '
-        '--label_smoothing 0.1 --l1_penalty 0.03 --prune_below 1e-3 --augment affine --ema 0.99 --precision bf16 '
-        '--eval_freq 500',
+        '--label_smoothing 0.1 --l1_penalty 0.03 --prune_below 1e-3 --augment affine --ema 0.99 --whiten 4 '
+        '--precision bf16 --eval_freq 500',
         title='best MLP (2)',
     ),
     'convnet_best': Row(
@@ -168,7 +168,7 @@ COMBINED = {
     'whitened': (
         '--whiten 4 --precision fp32',
         'edges hide in what little neighbouring pixels do not share',
-        'gains as much as the local start; tried after the best MLP was trained',
+        'gains as much as the local start; the best MLP has it',
     ),
 }
 

@@ -473,8 +473,8 @@ def best_convnet_numbers():
     flags, pflop = configs[0]['flags'], results.pflop(configs[0], summaries[0], histories[0])
     update = results.flops(None, True)[2] * summaries[0]['step'] / 1e15
     return {
-        'vggPlain': spread([100 * s['test_accuracy'] for s in summaries], 1),
-        'vggFlip': spread([100 * s['test_accuracy_tta'] for s in summaries], 1),
+        'vggPlain': spread([100 * s['test_accuracy'] for s in summaries], 2),
+        'vggFlip': spread([100 * s['test_accuracy_tta'] for s in summaries], 2),
         'vggSeeds': str(len(summaries)),
         'vggEpochs': str(flags['epochs']),
         'vggBatch': str(flags['batch_size']),
@@ -568,9 +568,10 @@ def numbers(cost, layers):
     configs, summaries, _ = zip(*runs('mlp_best'), strict=True)
     best_flags = configs[0]['flags']
     found |= {
-        'bestAccuracy': spread([100 * s['test_accuracy'] for s in summaries], 1),
+        'bestAccuracy': spread([100 * s['test_accuracy'] for s in summaries], 2),
         'bestSeeds': str(len(summaries)),
         'bestHidden': ', '.join(map(str, best_flags['dnn_hidden_units'])),
+        'bestEps': f'{best_flags["whiten"]:g}',
         'bestPenalty': str(best_flags['l1_penalty']),
         'bestThreshold': str(best_flags['prune_below']),
         'bestZeros': f'{100 * statistics.mean(s["zero_weights"] for s in summaries):.0f}',
