@@ -252,14 +252,15 @@ def show_filters_contiguous(optimizer):
     """Lets each step of the optimiser see the filters as (n_out, H, W, n_in): contiguous where they lie channels last.
 
     A fused optimiser of torch reads memory in its order, whatever the shape, but on a CPU first makes a copy of every
-    gradient that is not contiguous: for the ConvNet twice the work of the update itself.
+    gradient that is not contiguous, which takes longer than the update itself.
     """
 
     def permute_filters(*order):
         def hook(optimizer, *_):
-            for p in (p for group in optimizer.param_groups for p in group['params']):
-                if p.ndim == 4 and p.grad is not None:
-                    p.data, p.grad.data = p.data.permute(order), p.grad.data.permute(order)
+            for group in optimizer.param_groups:
+                for w in group['params']:
+                    if w.ndim == 4 and w.grad is not None:
+                        w.data, w.grad.data = w.data.permute(order), w.grad.data.permute(order)
 
         return hook
 
