@@ -279,13 +279,15 @@ def make_optimizer(flags, model):
         options = {name: getattr(flags, name) for name in ('momentum', 'nesterov', 'weight_decay')}
         groups = [{'params': hidden}, {'params': rest, 'orthogonal': False, 'lr': flags.learning_rate / 50}]
         return Muon(groups, flags.learning_rate, **options)
-    fused = next(model.parameters()).device.type in ('cpu', 'cuda') or None
+    device = next(model.parameters()).device.type
+    fused = device in ('cpu', 'cuda') or None
     options = {'lr': flags.learning_rate, 'weight_decay': flags.weight_decay, 'fused': fused}
     if flags.optimizer == 'sgd':
         options |= {'momentum': flags.momentum, 'nesterov': flags.nesterov}
     rules = {'sgd': torch.optim.SGD, 'adam': torch.optim.Adam, 'adamw': torch.optim.AdamW}
     optimizer = rules[flags.optimizer](model.parameters(), **options)
-    show_filters_contiguous(optimizer)
+    if device == 'cpu':
+        show_filters_contiguous(optimizer)
     return optimizer
 
 
