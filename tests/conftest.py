@@ -5,6 +5,8 @@ import os
 # One thread for all that is computed here: the arrays are tiny, and equal bits take equal threads in every process.
 os.environ['OMP_NUM_THREADS'] = '1'
 os.environ['OPENBLAS_NUM_THREADS'] = '1'
+# And a CPU alone, so that every machine tests the same: GPUs are for test_cuda.py.
+os.environ['CUDA_VISIBLE_DEVICES'] = ''
 
 import contextlib
 import importlib

@@ -1,0 +1,95 @@
+"""On a GPU the scripts learn what they learn on a CPU, and repeat themselves to the last bit. Skipped where none is."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import ROOT, SHORT, assert_same_run
+from test_resume import EVERYTHING
+
+WITH_GPUS = {name: value for name, value in os.environ.items() if name != 'CUDA_VISIBLE_DEVICES'}
+
+
+def run(*words):
+    """What a command prints on a machine with its GPUs; it must succeed."""
+    command = [sys.executable, *map(str, words)]
+    result = subprocess.run(command, cwd=ROOT, env=WITH_GPUS, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+pytestmark = pytest.mark.skipif(
+    not shutil.which('nvidia-smi') or run('-c', 'import torch; print(torch.cuda.device_count())') == '0\n',
+    reason='no CUDA GPU is here',
+)
+scripts = pytest.mark.parametrize('script', ['train_mlp_pytorch', 'train_convnet_pytorch'])
+
+
+def arguments(script, data_dir, out_dir, *flags):
+    return [f'{script}.py', *SHORT[script].split(), '--data_dir', data_dir, '--out_dir', out_dir, '--quiet', *flags]
+
+
+def losses(folder):
+    with open(folder / 'history.csv') as file:
+        return [[float(row['train_loss']), float(row['test_loss'])] for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize('flags', ['', '--optimizer muon --momentum 0.6 --nesterov', EVERYTHING])
+@scripts
+def test_a_gpu_learns_what_a_cpu_learns(data_dir, tmp_path, script, flags):
+    flags = [*flags.split(), '--precision', 'fp32', '--learning_rate', '1e-4', '--device']
+    for device in ('cpu', 'cuda'):
+        run(*arguments(script, data_dir, tmp_path / device, *flags, device))
+    # Sums of float32 in another order, over five steps.
+    np.testing.assert_allclose(losses(tmp_path / 'cuda'), losses(tmp_path / 'cpu'), rtol=1e-3)
+
+
+@pytest.mark.parametrize('precision', ['fp32', 'bf16'])
+@scripts
+def test_a_run_on_a_gpu_is_taken_by_default_and_resumes_to_the_same_bits(data_dir, tmp_path, script, precision):
+    flags = ['--max_steps', 200, '--eval_freq', 20, '--precision', precision, *EVERYTHING.split()]
+    flags += ['--dropout', 0.5, '--batch_norm', 'torch'] if 'mlp' in script else []
+    command = map(str, [sys.executable, *arguments(script, data_dir, tmp_path / 'killed', *flags)])
+    with subprocess.Popen(list(command), cwd=ROOT, env=WITH_GPUS) as running:
+        while not (tmp_path / 'killed' / 'checkpoint.pt').exists():
+            assert running.poll() is None
+            time.sleep(0.005)
+        running.send_signal(signal.SIGKILL)
+    run(*arguments(script, data_dir, tmp_path / 'killed', *flags, '--resume'))
+    run(*arguments(script, data_dir, tmp_path / 'whole', *flags))
+    assert json.loads((tmp_path / 'whole' / 'config.json').read_text())['compute']['device'] == 'cuda'
+    assert_same_run(tmp_path / 'killed', tmp_path / 'whole')
+
+
+@scripts
+def test_what_a_gpu_has_learnt_names_pictures_on_a_cpu(data_dir, tmp_path, script):
+    run(*arguments(script, data_dir, tmp_path / 'run', '--device', 'cuda'))
+    command = [sys.executable, 'predict.py', 'docs/flops.png', '--checkpoint', tmp_path / 'run']
+    answer = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert answer.returncode == 0 and 'docs/flops.png:' in answer.stdout
+
+
+@pytest.mark.parametrize('name', ['CustomBatchNormAutograd', 'CustomBatchNormManualModule'])
+def test_the_gradients_of_our_batch_norm(name):
+    program = f"""if True:
+        import torch, custom_batchnorm
+        x = torch.randn(6, 4, dtype=torch.float64, device='cuda', requires_grad=True)
+        torch.autograd.gradcheck(custom_batchnorm.{name}(4).to(x), x)
+    """
+    run('-c', program)
+
+
+def test_a_speedrun_repeats_itself(tmp_path):
+    common = ['experiments/speedrun.py', '--dataset', 'shapes10', '--epochs', 0.5, '--quiet', '--out_dir']
+    for name in ('first', 'second'):
+        run(*common, tmp_path / name)
+    first, second = (losses(tmp_path / name) for name in ('first', 'second'))
+    assert first == second
+    assert json.loads((tmp_path / 'first' / 'config.json').read_text())['compute']['device'] == 'cuda'
