@@ -95,7 +95,10 @@ class CustomBatchNormManualFunction(torch.autograd.Function):
             shapes = f'{tuple(gamma.shape)} and {tuple(beta.shape)}'
             raise ValueError(f'expected gamma and beta of one shape (C,), got {shapes}')
         check_input(input, len(gamma))
-        buffer = torch.empty_like(input, dtype=torch.promote_types(input.dtype, torch.float32))
+        dtype = torch.promote_types(input.dtype, torch.float32)
+        # The compiler fuses passes by itself, and torch 2.11's loses the gradients of a result that is written into a
+        # buffer or has a second name (pytorch issue 180642).
+        buffer = None if torch.compiler.is_compiling() else torch.empty_like(input, dtype=dtype)
         mean, rstd = batch_statistics(input, eps, buffer)
         ctx.save_for_backward(input, gamma, mean, rstd)
         ctx.eps = eps
@@ -103,7 +106,7 @@ class CustomBatchNormManualFunction(torch.autograd.Function):
         # out = gamma rstd (x - mean) + beta
         x_c = torch.sub(input, mean, out=buffer)
         out = torch.addcmul(beta, x_c, gamma * rstd, out=buffer)
-        return out.to(input.dtype)
+        return out if dtype == input.dtype else out.to(input.dtype)
 
     @staticmethod
     def backward(ctx, dout):
