@@ -33,7 +33,7 @@ from torch_utils import Machine, Muon, accuracy, add_machine_flags
 from train_utils import ArgumentParser, Run, add_run_flags, load_data, number, run_script
 
 BATCH_SIZE = 500
-PHASES = [(24, 4.0), (32, 4.0)]  # (side of the images in pixels, epochs of as many images as the training set has)
+PHASES = [(24, 4.0), (32, 3.7)]  # (side of the images in pixels, epochs of as many images as the training set has)
 SHIFT = 2  # pixels, at either size
 LABEL_SMOOTHING = 0.2
 HARD_FROM, HARD_SHARE = 1, 0.5  # from that epoch on, only this share of the images: those with the highest last loss
@@ -273,7 +273,8 @@ def train(flags):
                         losses = F.cross_entropy(logits, y, label_smoothing=LABEL_SMOOTHING, reduction='none')
                     model.zero_grad()
                     losses.sum().backward()
-                    muon.step()
+                    with machine.autocast():
+                        muon.step()
                     sgd.step()
                 for scheduler in schedulers:
                     scheduler.step()
