@@ -9,7 +9,6 @@ import sys
 import batches
 import numpy as np
 import pytest
-import torch
 from conftest import ROOT, SCRIPTS, SHORT, failing_run, failing_short_run, in_a_terminal, parse, process, short_run
 
 import cifar10_utils
@@ -387,7 +386,6 @@ def test_batch_norm_that_evaluates_one_example(quick, capsys, data_dir, tmp_path
     assert status == 2 and '--batch_norm' in line and '--validation_size' in line
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
 @pytest.mark.parametrize('script', TORCH_SCRIPTS)
 def test_a_device_that_is_not_there(capsys, script):
     status, line = failing_run(capsys, script, '--device', 'cuda')

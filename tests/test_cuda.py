@@ -53,7 +53,7 @@ def test_a_gpu_learns_what_a_cpu_learns(data_dir, tmp_path, script, flags):
 
 @pytest.mark.parametrize('precision', ['fp32', 'bf16'])
 @scripts
-def test_a_run_on_a_gpu_is_taken_by_default_and_resumes_to_the_same_bits(data_dir, tmp_path, script, precision):
+def test_a_run_takes_the_gpu_by_default_and_resumes_to_the_same_bits(data_dir, tmp_path, script, precision):
     flags = ['--max_steps', 200, '--eval_freq', 20, '--precision', precision, *EVERYTHING.split()]
     flags += ['--dropout', 0.5, '--batch_norm', 'torch'] if 'mlp' in script else []
     command = map(str, [sys.executable, *arguments(script, data_dir, tmp_path / 'killed', *flags)])
