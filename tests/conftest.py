@@ -128,7 +128,7 @@ def read_checkpoint(path):
     else:
         import torch
 
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, map_location='cpu', weights_only=True)
         del state['flags']
     del state['run']['seconds']
     return state
