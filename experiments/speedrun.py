@@ -4,7 +4,7 @@
     python experiments/speedrun.py --dataset shapes10 --epochs 1      # no download
 
 94.05 ± 0.14 % over six views of each test image, 93.11 ± 0.12 % without: mean and standard deviation over 5 seeds, at
-the last step. 0.216 PFLOP in 639 to 747 s on two cores of an AMD EPYC with AVX512-BF16. Its length is what the mark of
+the last step. 0.216 PFLOP in 619 to 649 s on two cores of an AMD EPYC with AVX512-BF16. Its length is what the mark of
 94 % takes on the test set; everything else was chosen on a validation split.
 
 After airbench94_muon.py (Keller Jordan, https://github.com/KellerJordan/cifar10-airbench): a small ConvNet behind a
