@@ -35,6 +35,7 @@ def add_torch_flags(parser, *, optimizer, precision, augmentation):
     add('--augment', nargs='?', choices=choices, const='crop', default='none', help=augmentation)
     add('--cutmix', type=fraction, default=0.0, help='share of the batches whose images get a patch of another')
     add('--mixup', type=fraction, default=0.0, help='share of the batches whose images are blended with another')
+    add('--mix_until', type=fraction, default=1.0, help='share of the steps after which no images are mixed any more')
     add('--ema', type=fraction, default=0.0, help='decay of a moving average of the weights, evaluated in their place')
     add('--standardize', action='store_true', help='divide the images by the standard deviation of each channel')
     add_machine_flags(parser, precision)
@@ -58,6 +59,8 @@ def check_torch_flags(parser, flags):
         parser.error(f'--cutmix and --mixup are shares of all batches: {flags.cutmix} and {flags.mixup} exceed 1')
     if flags.cutmix + flags.mixup and flags.batch_size // int(os.environ.get('WORLD_SIZE', 1)) < 2:
         parser.error('--cutmix and --mixup mix the images of a batch: --batch_size must be at least 2 for each process')
+    if flags.mix_until < 1 and not flags.cutmix + flags.mixup:
+        parser.error(f'--mix_until {flags.mix_until} needs --cutmix or --mixup')
     for name in ('ema', 'momentum', 'dropout', 'label_smoothing'):
         if getattr(flags, name, 0) == 1:
             parser.error(f'--{name} must be below 1: at 1 nothing is ever learnt')

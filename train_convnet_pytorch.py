@@ -11,6 +11,7 @@ Prints a line per evaluation; leaves curves, confusion matrix, mistakes, filters
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from convnet_pytorch import ConvNet
@@ -43,6 +44,8 @@ from train_utils import (
     run_script,
 )
 
+FULL, SMALL = 32, 24  # sides of the images in pixels
+
 
 def parse_flags(argv=None):
     parser = ArgumentParser(prog='train_convnet_pytorch.py', description=__doc__.splitlines()[0])
@@ -55,12 +58,23 @@ def parse_flags(argv=None):
         precision='auto',
         augmentation='flip, shift and cut out the images; affine turns and stretches too',
     )
+    parser.add_argument(
+        '--cutout', type=number(int, 0, FULL), default=8, help='side in pixels of the square that --augment cuts out'
+    )
+    parser.add_argument(
+        '--small_images',
+        type=number(float, 0, 1),
+        default=0.0,
+        help=f'share of the steps, from the first, that see images shrunk to {SMALL} x {SMALL} pixels: faster',
+    )
     length.add_argument(
         '--epochs', type=number(int, 1, 10**9), help='passes over the training set, instead of --max_steps'
     )
     parser.add_argument('--tta', action='store_true', help='report the test accuracy averaged over mirror images too')
     flags = parser.parse_args(argv)
     check_torch_flags(parser, flags)
+    if flags.cutout != parser.get_default('cutout') and flags.augment == 'none':
+        parser.error('--cutout needs --augment')
     return flags
 
 
@@ -97,10 +111,13 @@ def train(flags):
     with run.progress() as progress:
         while run.step < run.max_steps:
             x, y = machine.next_batch(train_set, flags.batch_size)  # (B, 3, 32, 32), (B,)
+            side = SMALL if run.step < flags.small_images * run.max_steps else FULL
+            if side < FULL:
+                x = F.interpolate(x, size=side, mode='bilinear', antialias=True)
             if flags.augment != 'none':
-                x = augment(x, generator, machine, flags.augment, cutout=8)
-            if mix:
-                x, y = mix(x, y)  # (B, 3, 32, 32), (B,) or (B, 10)
+                x = augment(x, generator, machine, flags.augment, side // 8, cutout=flags.cutout * side // FULL)
+            if mix and run.step < flags.mix_until * run.max_steps:
+                x, y = mix(x, y)  # (B, 3, side, side), (B,) or (B, 10)
 
             with machine.autocast():
                 logits = network(x)  # (B, 10)

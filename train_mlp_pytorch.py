@@ -138,7 +138,7 @@ def train(flags):
             x, y = machine.next_batch(train_set, flags.batch_size)  # (B, 3, 32, 32), (B,)
             if flags.augment != 'none':
                 x = augment(x, generator, machine, flags.augment)
-            if mix:
+            if mix and run.step < flags.mix_until * run.max_steps:
                 x, y = mix(x, y)  # (B, 3, 32, 32), (B,) or (B, 10)
 
             with machine.autocast():

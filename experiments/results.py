@@ -10,6 +10,7 @@ import argparse
 import csv
 import functools
 import json
+import math
 import shlex
 import statistics
 import sys
@@ -27,6 +28,7 @@ sys.path.insert(0, str(ROOT))
 from convnet_pytorch import ConvNet  # noqa: E402
 from mlp_pytorch import MLP  # noqa: E402
 from torch_utils import make_optimizer  # noqa: E402
+from train_convnet_pytorch import SMALL  # noqa: E402
 
 HEADER = [
     'network',
@@ -88,11 +90,11 @@ def shared_command(configs):
 
 
 @functools.cache
-def flops(hidden, muon, whiten=False):
+def flops(hidden, muon, whiten=False, side=32):
     """FLOPs of an MLP with these hidden units, or of the ConvNet: forward and both ways an image, and of an update."""
     with torch.device('meta'):
         model = ConvNet(3, 10) if hidden is None else MLP(3 * 32 * 32, hidden, 10, init='pytorch', whiten=whiten)
-        x = torch.empty(2, 3, 32, 32)
+        x = torch.empty(2, 3, side, side)
     counters = [FlopCounterMode(display=False) for _ in range(3)]
     with counters[0], torch.no_grad():
         model(x)
@@ -113,12 +115,18 @@ def pflop(config, summary, history):
     flags = config['flags']
     hidden = tuple(flags['dnn_hidden_units']) if 'dnn_hidden_units' in flags else None
     whiten = flags.get('whiten', 0) > 0
-    forward, both, update = flops(hidden, flags.get('optimizer') == 'muon', whiten)
+    muon = flags.get('optimizer') == 'muon'
+    forward, both, update = flops(hidden, muon, whiten)
+    steps = summary['step']
+    small = math.ceil(flags.get('small_images', 0) * steps)
+    trained = (steps - small) * both
+    if small:
+        trained += small * flops(hidden, muon, side=SMALL)[1]
     evaluated = len(history) * (10_000 + flags['validation_size'])
     if hidden is None:  # the ConvNet's test images once more for the confusion matrix, and twice for the two views
         evaluated += 10_000 * (1 + 2 * flags['tta'])
     covariance = 2 * 3072**2 * (50_000 - flags['validation_size']) if whiten else 0
-    return (summary['step'] * (flags['batch_size'] * both + update) + evaluated * forward + covariance) / 1e15
+    return (flags['batch_size'] * trained + steps * update + evaluated * forward + covariance) / 1e15
 
 
 def percent(summaries, key):

@@ -22,8 +22,8 @@ COMMON_OFF = {
 }  # fmt: skip
 TORCH_OFF = {
     'momentum': 0, 'nesterov': False, 'weight_decay': 0, 'lr_schedule': 'constant', 'label_smoothing': 0,
-    'augment': 'none', 'cutmix': 0, 'mixup': 0, 'ema': 0, 'standardize': False, 'epochs': None, 'device': 'auto',
-    'tensorboard': False,
+    'augment': 'none', 'cutmix': 0, 'mixup': 0, 'mix_until': 1, 'ema': 0, 'standardize': False, 'epochs': None,
+    'device': 'auto', 'tensorboard': False,
 }  # fmt: skip
 MLP_DEFAULTS = {
     'dnn_hidden_units': [100], 'learning_rate': 2e-3, 'max_steps': 1500, 'batch_size': 200, 'eval_freq': 100,
@@ -37,7 +37,7 @@ DEFAULTS = {
     },
     'train_convnet_pytorch': TORCH_OFF | {
         'learning_rate': 1e-4, 'max_steps': 5000, 'batch_size': 32, 'eval_freq': 500, 'data_dir': FOLDER,
-        'optimizer': 'adam', 'precision': 'auto', 'tta': False,
+        'optimizer': 'adam', 'precision': 'auto', 'cutout': 8, 'small_images': 0, 'tta': False,
     },
 }  # fmt: skip
 
@@ -64,6 +64,7 @@ TORCH_EFFECTS = {
     'augment': ['--augment', '--augment affine'],
     'cutmix': '--cutmix 1',
     'mixup': '--mixup 1',
+    'mix_until': [('--mix_until 0.5 --cutmix 1', '--cutmix 1'), ('--mix_until 0 --mixup 1', '--mixup 1')],
     'ema': '--ema 0.9',
     'standardize': '--standardize',
     'epochs': '--epochs 2',
@@ -87,6 +88,8 @@ EFFECTS = {
         'optimizer': [
             '--optimizer SGD', '--optimizer Muon', ('--optimizer adamw --weight_decay 0.1', '--weight_decay 0.1'),
         ],
+        'cutout': [('--augment --cutout 0', '--augment'), ('--augment affine --cutout 32', '--augment affine')],
+        'small_images': '--small_images 0.5',
     },
 }  # fmt: skip
 # What these do is tested one by one, here or in test_resume.py.
@@ -268,6 +271,7 @@ BAD_TORCH = {
     'label_smoothing': [*NUMBERS, '1.5'],
     'cutmix': [*NUMBERS, '1.5'],
     'mixup': [*NUMBERS, '1.5'],
+    'mix_until': [*NUMBERS, '1.5'],
     'ema': [*NUMBERS, '1', '2'],
     'device': ['', 'tpu', 'gpu'],
     'precision': ['', 'fp16', '16'],
@@ -280,12 +284,13 @@ BAD_OF = {
         'batch_norm': ['', 'batch', 'None'], 'dropout': [*NUMBERS, '1.5'], 'l1_penalty': NUMBERS,
         'prune_below': NUMBERS, 'activation': ['', 'swish'], 'init': ['', 'he'], 'whiten': NUMBERS,
     },
-    'train_convnet_pytorch': BAD | BAD_TORCH,
+    'train_convnet_pytorch': BAD | BAD_TORCH | {'cutout': [*WHOLE, '33'], 'small_images': [*NUMBERS, '1.5']},
 }  # fmt: skip
 CONTRADICTIONS = [
     ('--nesterov', '--nesterov --optimizer sgd'),
     ('--cutmix', '--cutmix 0.6 --mixup 0.6'),
     ('--batch_size', '--mixup 0.5 --batch_size 1'),
+    ('--mix_until', '--mix_until 0.5'),
     ('--momentum', '--momentum 0.9 --optimizer adam'),
     ('--epochs', '--epochs 1 --max_steps 10'),
     ('--epochs', '--max_steps 10 --epochs 1'),
@@ -348,6 +353,11 @@ def test_contradictory_flags(capsys, script, flag, args):
 def test_flags_that_contradict_each_other_in_an_mlp(capsys, flag, args):
     status, line = failing_run(capsys, 'train_mlp_pytorch', *args.split())
     assert status == 2 and flag in line
+
+
+def test_cutout_without_augmentation(capsys):
+    status, line = failing_run(capsys, 'train_convnet_pytorch', '--cutout', '4')
+    assert status == 2 and '--cutout' in line and '--augment' in line
 
 
 @pytest.mark.parametrize('script', SCRIPTS)

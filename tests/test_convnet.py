@@ -1,11 +1,13 @@
 """The ConvNet of Table 1, augmentation, and the pictures that its training leaves."""
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import short_run
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -168,6 +170,58 @@ def test_affine_augmentation_moves_a_plane_to_a_plane():
     assert abs(np.corrcoef(down, shift)[0, 1]) < 0.25  # 5 / sqrt(400): drawn apart
     flipped = augmented(x.transpose(2, 3), kind='affine')[:, 0, 14:18, 14:18].diff(dim=2).mean((1, 2)) < 0
     assert 150 < flipped.sum() < 250
+
+
+@pytest.fixture
+def seen(quick, monkeypatch, data_dir, tmp_path):
+    """The batches that the network sees in eight steps on copies of an image (32, 32), as a function of the flags."""
+    batches, runs = [], itertools.count()
+    forward = ConvNet.forward
+
+    def spy(self, x):
+        if self.training:
+            batches.append(x.clone())
+        else:
+            assert x.shape[2:] == (32, 32)
+        return forward(self, x)
+
+    def run(image, *args):
+        batches.clear()
+        x = image.expand(8, 3, 32, 32)
+        monkeypatch.setattr(Machine, 'next_batch', lambda *args: (x.clone(), torch.arange(8)))
+        short_run('train_convnet_pytorch', data_dir, tmp_path / str(next(runs)), '--max_steps', 8, *args)
+        return list(batches)
+
+    monkeypatch.setattr(ConvNet, 'forward', spy)
+    return run
+
+
+def test_small_images_are_whole_images_and_come_first(seen):
+    ramp = (torch.arange(32.0) - 15.5)[:, None]
+    batches = seen(ramp, '--small_images', '0.4')
+    assert [x.shape[2] for x in batches] == [24] * 4 + [32] * 4  # steps that begin before 0.4 of 8 are done
+    for x in batches:
+        side = x.shape[2]
+        expected = (torch.arange(side) - (side - 1) / 2) * 32 / side
+        # Each pixel is where it should be to a twentieth of a pixel; corners that are held in place would be 0.14 off or more.
+        # At the border, part of the filter lies outside.
+        torch.testing.assert_close(x[0, 0, 2:-2, 5], expected[2:-2], rtol=0, atol=0.05)
+    assert {x.shape[2] for x in seen(ramp, '--small_images', '1')} == {24}
+    assert {x.shape[2] for x in seen(ramp)} == {32}
+
+
+@pytest.mark.parametrize(('small', 'shift', 'square'), [('1', 3, 6), ('0', 4, 8)])
+def test_small_images_are_augmented_as_far_as_large_ones(seen, small, shift, square):
+    def blanked(*args):
+        """The most rows and columns at the border that are blank in any image, and the most pixels besides."""
+        blank = torch.cat(seen(torch.ones(1), '--augment', '--small_images', small, *args))[:, 0] == 0  # (64, H, W)
+        down, across = blank.all(2), blank.all(1)
+        inside = blank & ~down[:, :, None] & ~across[:, None, :]
+        return down.sum(1).max(), across.sum(1).max(), inside.sum((1, 2)).max()
+
+    # 64 draws all miss the two largest shifts of nine with probability 1e-7.
+    assert blanked() == (shift, shift, square**2)
+    assert blanked('--cutout', '0') == (shift, shift, 0)
 
 
 def mixed_batches(n, *args):

@@ -77,6 +77,20 @@ def test_operations_are_counted_as_on_paper():
     assert results.pflop(config, summary, history) == pytest.approx((steps + evaluations) / 1e15, rel=1e-12)
 
 
+def test_operations_of_small_images_are_counted_as_on_paper():
+    """Each pool halves a side, rounded up: 24, 12, 6, 3, 2. All but the first layer have the gradient of the input."""
+    layers = [(3 * 64, 24, 4), (64 * 128, 12, 6), (128 * 256, 6, 6), (256 * 256, 6, 6)]
+    layers += [(256 * 512, 3, 6), (512 * 512, 3, 6), (512 * 512, 2, 6), (512 * 512, 2, 6)]
+    step = sum(9 * weights * side**2 * flops for weights, side, flops in layers) + 512 * 10 * 6
+    config, summary, history = results.runs('convnet_pytorch')[0]
+    whole = results.pflop(config, summary, history)
+    config = config | {'flags': config['flags'] | {'small_images': 1}}
+    small = results.pflop(config, summary, history)
+    images = summary['step'] * config['flags']['batch_size']
+    full = results.flops(None, False)[1]
+    assert whole - small == pytest.approx(images * (full - step) / 1e15, rel=1e-9)  # differences of float64 numbers
+
+
 def test_operations_of_muon_are_counted_as_on_paper():
     """Filters (m, n), m <= n: two products of m m n for the Gram matrix and the end, and 9 of m m m between."""
     shapes = [(64, 27), (128, 576), (256, 1152), (256, 2304), (512, 2304), *[(512, 4608)] * 3]

@@ -34,13 +34,13 @@ from train_utils import Run, RunError
 
 EVERYTHING = (
     '--optimizer sgd --momentum 0.9 --nesterov --weight_decay 0.01 --lr_schedule onecycle --augment --ema 0.9 '
-    '--cutmix 0.4 --mixup 0.4 --label_smoothing 0.1 --standardize --validation_size 21'
+    '--cutmix 0.4 --mixup 0.4 --mix_until 0.8 --label_smoothing 0.1 --standardize --validation_size 21'
 )
 # With enough state on board that a forgotten part shows: nine steps of 60 are two epochs and more.
 STATEFUL = {
     'train_mlp_numpy': '--max_steps 9 --batch_size 60 --validation_size 10',
     'train_mlp_pytorch': f'--max_steps 9 --batch_size 60 --dropout 0.5 --batch_norm torch {EVERYTHING}',
-    'train_convnet_pytorch': f'--max_steps 9 {EVERYTHING}',
+    'train_convnet_pytorch': f'--max_steps 9 --small_images 0.4 {EVERYTHING}',
 }
 
 

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import (
     CHECKPOINTS,
     ROOT,
@@ -479,6 +480,22 @@ def test_learns_the_targets_that_mixing_makes(quick, monkeypatch, data_dir, tmp_
     assert row['train_accuracy'] > 0.8
     _, _, _, labels = cifar10_utils.load_cifar10(data_dir)
     assert row['test_accuracy'] == (labels == 3).mean() < 0.3
+
+
+@pytest.mark.parametrize('kind', ['--cutmix', '--mixup'])
+@pytest.mark.parametrize('script', ['train_mlp_pytorch', 'train_convnet_pytorch'])
+def test_mixing_ends_when_the_flags_say(quick, monkeypatch, data_dir, tmp_path, script, kind):
+    targets = []
+    cross_entropy = F.cross_entropy
+
+    def spy(logits, target, **options):
+        if logits.requires_grad:
+            targets.append(target.ndim)
+        return cross_entropy(logits, target, **options)
+
+    monkeypatch.setattr(F, 'cross_entropy', spy)
+    short_run(script, data_dir, tmp_path, kind, 1, '--mix_until', 0.7, '--max_steps', 10)
+    assert targets == [2] * 7 + [1] * 3  # shares of all classes, then classes
 
 
 def test_the_moving_average_is_that_of_the_weights_after_each_step(quick, data_dir, tmp_path):
