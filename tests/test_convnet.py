@@ -203,7 +203,7 @@ def test_small_images_are_whole_images_and_come_first(seen):
     for x in batches:
         side = x.shape[2]
         expected = (torch.arange(side) - (side - 1) / 2) * 32 / side
-        # Each pixel is where it should be to a twentieth of a pixel; corners that are held in place would be 0.14 off or more.
+        # Each pixel is where it should be, to a twentieth of one: held fast at the corners, it would be 0.14 off.
         # At the border, part of the filter lies outside.
         torch.testing.assert_close(x[0, 0, 2:-2, 5], expected[2:-2], rtol=0, atol=0.05)
     assert {x.shape[2] for x in seen(ramp, '--small_images', '1')} == {24}
