@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from cifar10_utils import IMAGE_SHAPE
 from convnet_pytorch import ConvNet
 from torch_utils import (
     Machine,
@@ -44,7 +45,7 @@ from train_utils import (
     run_script,
 )
 
-FULL, SMALL = 32, 24  # sides of the images in pixels
+FULL, SMALL = IMAGE_SHAPE[2], 24  # sides of the images in pixels
 
 
 def parse_flags(argv=None):
