@@ -108,25 +108,29 @@ def flops(hidden, muon, whiten=False, side=32):
     return forward / len(x), both / len(x), update
 
 
-def pflop(config, summary, history):
-    """10^15 floating point operations of all steps and evaluations of a run, in matrix products and convolutions."""
-    if 'pflop' in summary:
+def pflop(config, summary, history, step=None):
+    """10^15 floating point operations of a run until after this step, by default its last: training and evaluations.
+
+    Counted are matrix products and convolutions.
+    """
+    last = summary['step']
+    step = last if step is None else step
+    if 'pflop' in summary:  # the speedrun: counted by itself, evaluated once
         return summary['pflop']
     flags = config['flags']
     hidden = tuple(flags['dnn_hidden_units']) if 'dnn_hidden_units' in flags else None
     whiten = flags.get('whiten', 0) > 0
     muon = flags.get('optimizer') == 'muon'
     forward, both, update = flops(hidden, muon, whiten)
-    steps = summary['step']
-    small = math.ceil(flags.get('small_images', 0) * steps)
-    trained = (steps - small) * both
+    small = min(step, math.ceil(flags.get('small_images', 0) * last))
+    trained = (step - small) * both
     if small:
         trained += small * flops(hidden, muon, side=SMALL)[1]
-    evaluated = len(history) * (10_000 + flags['validation_size'])
-    if hidden is None:  # the ConvNet's test images once more for the confusion matrix, and twice for the two views
+    evaluated = sum(row['step'] <= step for row in history) * (10_000 + flags['validation_size'])
+    if hidden is None and step == last:  # once more for the confusion matrix, and twice for the two views
         evaluated += 10_000 * (1 + 2 * flags['tta'])
     covariance = 2 * 3072**2 * (50_000 - flags['validation_size']) if whiten else 0
-    return (flags['batch_size'] * trained + steps * update + evaluated * forward + covariance) / 1e15
+    return (flags['batch_size'] * trained + step * update + evaluated * forward + covariance) / 1e15
 
 
 def percent(summaries, key):
@@ -286,7 +290,7 @@ def plot_flops(path):
     for i, (name, marker) in enumerate(zip(names(), 'osDv^P*X', strict=False)):
         for run in runs(name):
             _, summary, history = run
-            spent = [pflop(*run) * row['step'] / summary['step'] for row in history]
+            spent = [pflop(*run, row['step']) for row in history]
             axes.semilogx(spent, [100 * row['test_accuracy'] for row in history], color=f'C{i}', lw=0.7, alpha=0.5)
             axes.semilogx(spent[-1], 100 * summary['test_accuracy'], marker, color=f'C{i}', ms=5, alpha=0.8)
         axes.plot([], [], marker, color=f'C{i}', label=NETWORKS[name].title)

@@ -34,15 +34,9 @@ NETWORKS = {
     'convnet_best': Row(
         CONVNET,
         '--optimizer muon --learning_rate 0.1 --momentum 0.6 --nesterov --lr_schedule cosine --batch_size 500 '
-        '--epochs 30 --label_smoothing 0.1 --standardize --augment --cutmix 0.5 --tta --eval_freq 250',
-        title='best ConvNet (4)',
-    ),
-    'convnet_small_images': Row(
-        CONVNET,
-        '--optimizer muon --learning_rate 0.1 --momentum 0.6 --nesterov --lr_schedule cosine --batch_size 500 '
         '--epochs 32 --label_smoothing 0.1 --standardize --augment --cutout 0 --cutmix 0.5 --mix_until 0.85 '
         '--small_images 0.5 --tta --eval_freq 400',
-        title='ConvNet, small images first (4)',
+        title='best ConvNet (4)',
     ),
     'speedrun': Row('experiments/speedrun.py', seeds=5, title='speedrun'),
 }

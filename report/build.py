@@ -32,6 +32,7 @@ from convnet_pytorch import ConvNet  # noqa: E402
 from mlp_numpy import MLP  # noqa: E402
 from modules import CrossEntropyModule, LinearModule  # noqa: E402
 from torch_utils import orthogonalised  # noqa: E402
+from train_convnet_pytorch import SMALL  # noqa: E402
 
 logging.getLogger('fontTools').setLevel(logging.ERROR)  # it wonders about the dates in cmr10.ttf
 
@@ -481,6 +482,10 @@ def best_convnet_numbers():
         'vggRate': str(flags['learning_rate']),
         'vggMomentum': str(flags['momentum']),
         'vggMixed': f'{100 * flags["cutmix"]:.0f}',
+        'vggClean': f'{100 * (1 - flags["mix_until"]):.0f}',
+        'vggSmallShare': f'{100 * flags["small_images"]:.0f}',
+        'vggSmallSide': str(SMALL),
+        'vggSmallPrice': f'{100 * results.flops(None, True, side=SMALL)[1] / results.flops(None, True)[1]:.0f}',
         'vggPflop': f'{pflop:.2f}',
         'vggUpdateShare': f'{100 * update / pflop:.0f}',
         'vggMinutes': f'{min(s["seconds"] for s in summaries) / 60:.0f}',

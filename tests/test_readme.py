@@ -91,6 +91,21 @@ def test_operations_of_small_images_are_counted_as_on_paper():
     assert whole - small == pytest.approx(images * (full - step) / 1e15, rel=1e-9)  # differences of float64 numbers
 
 
+def test_operations_on_the_way_are_those_of_the_steps_so_far():
+    """While the images are small, a run has spent what one with small images alone has; then steps cost more."""
+    config, summary, history = results.runs('convnet_best')[0]
+    half, last = summary['step'] // 2, summary['step']
+    so_far = results.pflop(config, summary, history, half)
+    alone = config | {'flags': config['flags'] | {'small_images': 1}}
+    assert so_far == results.pflop(alone, summary, history, half)
+    _, both, update = results.flops(None, True)
+    step = (config['flags']['batch_size'] * both + update) / 1e15
+    unevaluated = [row for row in history if row['step'] <= half]
+    on_large = results.pflop(config, summary, unevaluated, last - 1) - so_far
+    assert on_large == pytest.approx((last - 1 - half) * step, rel=1e-9)  # differences of float64 numbers
+    assert results.pflop(config, summary, history, last) == results.pflop(config, summary, history)
+
+
 def test_operations_of_muon_are_counted_as_on_paper():
     """Filters (m, n), m <= n: two products of m m n for the Gram matrix and the end, and 9 of m m m between."""
     shapes = [(64, 27), (128, 576), (256, 1152), (256, 2304), (512, 2304), *[(512, 4608)] * 3]
