@@ -94,15 +94,16 @@ def test_operations_of_small_images_are_counted_as_on_paper():
 def test_operations_on_the_way_are_those_of_the_steps_so_far():
     """While the images are small, a run has spent what one with small images alone has; then steps cost more."""
     config, summary, history = results.runs('convnet_best')[0]
-    half, last = summary['step'] // 2, summary['step']
-    so_far = results.pflop(config, summary, history, half)
+    last = summary['step']
+    turn = int(config['flags']['small_images'] * last)
+    so_far = results.pflop(config, summary, history, turn)
     alone = config | {'flags': config['flags'] | {'small_images': 1}}
-    assert so_far == results.pflop(alone, summary, history, half)
+    assert so_far == results.pflop(alone, summary, history, turn)
     _, both, update = results.flops(None, True)
     step = (config['flags']['batch_size'] * both + update) / 1e15
-    unevaluated = [row for row in history if row['step'] <= half]
+    unevaluated = [row for row in history if row['step'] <= turn]
     on_large = results.pflop(config, summary, unevaluated, last - 1) - so_far
-    assert on_large == pytest.approx((last - 1 - half) * step, rel=1e-9)  # differences of float64 numbers
+    assert on_large == pytest.approx((last - 1 - turn) * step, rel=1e-9)  # differences of float64 numbers
     assert results.pflop(config, summary, history, last) == results.pflop(config, summary, history)
 
 
