@@ -35,7 +35,7 @@ report: .venv/users
 	! grep -nE 'Warning|Overfull|Underfull|undefined' report/generated/report.log
 
 clean:
-	rm -rf .venv runs
+	rm -rf .venv runs/demo
 
 .venv/users: requirements.txt
 	$(BIN)/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv --clear .venv

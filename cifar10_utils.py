@@ -666,7 +666,9 @@ def _open(url, start, timeout):
         start = -1
     if start < 0 or f'{ARCHIVE_BYTES - start}' != response.headers.get('Content-Length'):
         response.close()
-        raise _SourceError(f'it offers something else than the {ARCHIVE_BYTES} bytes of the archive')
+        raise _SourceError(
+            f'it does not offer the {ARCHIVE_BYTES} bytes of the archive, or does not say how many it has'
+        )
     return response
 
 

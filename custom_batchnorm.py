@@ -10,9 +10,9 @@ from torch import nn
 
 
 def check_input(input, n_neurons):
-    """Raise ValueError unless input is (N, n_neurons) with N > 1, TypeError unless it is floating point."""
+    """Raise ValueError unless input is (B, n_neurons) with B > 1, TypeError unless it is floating point."""
     if input.ndim != 2 or input.shape[1] != n_neurons:
-        raise ValueError(f'expected input of shape (N, {n_neurons}), got {tuple(input.shape)}')
+        raise ValueError(f'expected input of shape (B, {n_neurons}), got {tuple(input.shape)}')
     if input.shape[0] < 2:
         raise ValueError(f'expected a batch of 2 or more to take a variance over, got {input.shape[0]}')
     if not input.is_floating_point():
@@ -23,12 +23,12 @@ class CustomBatchNormAutograd(nn.Module):
     """Batch normalisation from elementary operations, differentiated by autograd (question 3.1).
 
     Forward, for each neuron:
-        mean  = 1/N Σₙ xₙ
-        var   = 1/N Σₙ (xₙ - mean)²
+        mean  = 1/B Σₙ xₙ
+        var   = 1/B Σₙ (xₙ - mean)²
         x_hat = (x - mean) / sqrt(var + eps)
         out   = gamma x_hat + beta
 
-    Shape: input (N, n_neurons) with N > 1, output the same; gamma, beta (n_neurons,), starting at one and zero.
+    Shape: input (B, n_neurons) with B > 1, output the same; gamma, beta (n_neurons,), starting at one and zero.
     The statistics have the precision of the input; for half precision take CustomBatchNormManualModule.
     Raises ValueError for any other shape, TypeError for input that is not floating point.
     """
@@ -52,7 +52,7 @@ class CustomBatchNormAutograd(nn.Module):
 
 
 def batch_statistics(input, eps, buffer=None):
-    """Return mean and rstd = (var + eps)^(-1/2) of every column, in float32 or better; buffer (N, C) is scratch space.
+    """Return mean and rstd = (var + eps)^(-1/2) of every column, in float32 or better; buffer (B, C) is scratch space.
 
     The variance is taken around the mean, in a second pass: E[x²] - E[x]² cancels when the mean is large.
     """
@@ -74,18 +74,18 @@ class CustomBatchNormManualFunction(torch.autograd.Function):
         dbeta  = Σₙ doutₙ
         dgamma = Σₙ doutₙ x_hatₙ
     An xₙ moves its own x_hat, and every x_hatₘ through the mean and the variance, where
-        ∂mean/∂xₙ = 1/N    and    ∂var/∂xₙ = 2 (xₙ - mean) / N,    so    ∂rstd/∂xₙ = -rstd² x_hatₙ / N
+        ∂mean/∂xₙ = 1/B    and    ∂var/∂xₙ = 2 (xₙ - mean) / B,    so    ∂rstd/∂xₙ = -rstd² x_hatₙ / B
     (the variance's own path through the mean vanishes, as Σₙ (xₙ - mean) = 0). Hence
-        ∂x_hatₘ/∂xₙ = rstd (δₘₙ - 1/N - x_hatₘ x_hatₙ / N),
+        ∂x_hatₘ/∂xₙ = rstd (δₘₙ - 1/B - x_hatₘ x_hatₙ / B),
     and summing over m, with dx_hat = gamma dout, closes the form:
-        dxₙ = gamma rstd (doutₙ - dbeta / N - x_hatₙ dgamma / N)
+        dxₙ = gamma rstd (doutₙ - dbeta / B - x_hatₙ dgamma / B)
 
-    Shape: input, out, dout (N, C) with N > 1; gamma, beta (C,).
-    Saved for backward: input (N, C) and gamma, mean, rstd (C,).
+    Shape: input, out, dout (B, C) with B > 1; gamma, beta (C,).
+    Saved for backward: input (B, C) and gamma, mean, rstd (C,).
     Half-precision input has its statistics in float32 and its output in its own dtype.
     Raises ValueError for any other shape, TypeError for input that is not floating point.
 
-    Written as passes over a single (N, C) buffer: on a CPU the page faults of a fresh large tensor cost more than the
+    Written as passes over a single (B, C) buffer: on a CPU the page faults of a fresh large tensor cost more than the
     arithmetic. In return it cannot be batched (torch.func, vectorize=True); CustomBatchNormAutograd can.
     """
 
@@ -113,7 +113,7 @@ class CustomBatchNormManualFunction(torch.autograd.Function):
         input, gamma, mean, rstd = ctx.saved_tensors
         needs_input, needs_gamma, needs_beta = ctx.needs_input_grad[:3]
         dinput = dgamma = dbeta = None
-        N = len(input)
+        B = len(input)
 
         if torch.is_grad_enabled():
             # Differentiated again (create_graph=True): autograd has to see that the statistics depend on the input,
@@ -131,9 +131,9 @@ class CustomBatchNormManualFunction(torch.autograd.Function):
             x_c = torch.sub(input, mean, out=buffer)
             dgamma = rstd * torch.mul(dout, x_c, out=buffer).sum(dim=0)
         if needs_input:
-            # dx = gamma rstd (dout - (dbeta / N + x_hat dgamma / N))
+            # dx = gamma rstd (dout - (dbeta / B + x_hat dgamma / B))
             x_c = torch.sub(input, mean, out=buffer)
-            feedback = torch.addcmul(dbeta / N, x_c, rstd * dgamma / N, out=buffer)
+            feedback = torch.addcmul(dbeta / B, x_c, rstd * dgamma / B, out=buffer)
             dx_hat = torch.sub(dout, feedback, out=buffer)
             dinput = torch.mul(dx_hat, gamma * rstd, out=buffer).to(input.dtype)
         return dinput, dgamma if needs_gamma else None, dbeta if needs_beta else None, None
@@ -142,7 +142,7 @@ class CustomBatchNormManualFunction(torch.autograd.Function):
 class CustomBatchNormManualModule(nn.Module):
     """Batch normalisation through CustomBatchNormManualFunction (question 3.2); used as CustomBatchNormAutograd is.
 
-    Shape: input (N, n_neurons) with N > 1, output the same; gamma, beta (n_neurons,), starting at one and zero.
+    Shape: input (B, n_neurons) with B > 1, output the same; gamma, beta (n_neurons,), starting at one and zero.
     Raises ValueError for any other shape, TypeError for input that is not floating point.
     """
 

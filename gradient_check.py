@@ -81,7 +81,7 @@ def eval_numerical_gradient_array(f, x, df, h=1e-5):
 
 
 def rel_error(x, y):
-    """Largest difference of two arrays, relative to the larger of their magnitudes, element by element.
+    """Largest difference of two arrays, relative to the sum of their magnitudes, element by element.
 
     max_i |x_i − y_i| / max(1e-8, |x_i| + |y_i|)
 

@@ -40,9 +40,9 @@ def read_picture(path):
         with Image.open(path) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise RunError(f'{path} has {image.width}x{image.height} pixels: expected at most {MAX_PIXELS:,}')
-            if image.mode == 'F' or (image.mode == 'I' and image.format != 'PNG'):
+            if image.mode == 'F' or (image.mode == 'I' and image.format not in ('PNG', 'PPM')):
                 raise RunError(f'{path} has grey values of 32 bits: expected a picture of 8 or 16 bits a colour')
-            has_16_bits = image.mode.startswith('I')  # older Pillows open such a PNG as I
+            has_16_bits = image.mode.startswith('I')  # such a PGM opens as I, and so does a PNG in older Pillows
             image = ImageOps.exif_transpose(image)
             if has_16_bits:
                 image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from cifar10_utils import N_CLASSES
 from train_utils import RunError, UsageError, checked_archive, number, previous_of, reading, write_atomically
 
 
@@ -191,7 +192,10 @@ def has_bf16(device):
 
 
 def orthogonalised(gradient, steps=3):
-    """A matrix with the singular vectors of `gradient` (m, n), and singular values near 1.
+    """A matrix with the singular vectors of `gradient` (m, n), and singular values nearer to 1.
+
+    Three steps carry values from about 0.02 of the norm up to between 0.7 and 1.2, and multiply smaller ones by up to
+    a^3 = 41.
 
     Newton-Schulz, for m <= n: X <- a X + b (X X^T) X + c (X X^T)^2 X. Every iterate is Q X_0 with Q a polynomial in
     A = X_0 X_0^T, so that the iteration can run on m x m matrices: P = a I + b A + c A^2, Q <- P Q, A <- P A P.
@@ -319,13 +323,13 @@ def make_writer(flags, run):
     return SummaryWriter(run.path / 'tensorboard', purge_step=run.step + 1)
 
 
-def make_mixing(flags, n_classes=10):
+def make_mixing(flags):
     """What mixes each image of a batch with its neighbour, and their targets alike, or None if the flags ask for none.
 
-        x_i <- (1 - M) x_i + M x_(i-1);    t_i <- (1 - m) t_i + m t_(i-1)
+        x_i <- (1 - M) x_i + M x_(i-1);    t_i <- (1 - mean(M)) t_i + mean(M) t_(i-1)
 
-    CutMix: M (H, W) is 1 in a box and 0 around it, m its mean. MixUp: M = m, uniform in [0, 1]. One M for a batch.
-    Takes (x, y), y (B,); a batch that is left alone keeps its y, of a mixed one it is (B, n_classes).
+    CutMix: M (H, W) is 1 in a box and 0 around it. MixUp: M is one number, uniform in [0, 1]. One M for a batch.
+    Takes (x, y), y (B,); a batch that is left alone keeps its y, of a mixed one it is (B, 10).
 
     Sources: Yun et al., CutMix, 2019; Zhang et al., mixup, 2018.
     """
@@ -333,7 +337,7 @@ def make_mixing(flags, n_classes=10):
         return None
     from torchvision.transforms import v2
 
-    kinds = [v2.CutMix(num_classes=n_classes), v2.MixUp(num_classes=n_classes), v2.Identity()]
+    kinds = [v2.CutMix(num_classes=N_CLASSES), v2.MixUp(num_classes=N_CLASSES), v2.Identity()]
     return v2.RandomChoice(kinds, [flags.cutmix, flags.mixup, 1 - (flags.cutmix + flags.mixup)])
 
 
@@ -411,7 +415,7 @@ def predict_logits(model, data_set, machine, chunk=250, flip=False):
             mine = slice(machine.rank, None, machine.world_size)
             x = torch.from_numpy(x[mine]).to(machine.device)
             with machine.autocast():
-                out = (model(x) + model(x.flip(3))) / 2 if flip else model(x)
+                out = (model(x).float() + model(x.flip(3)).float()) / 2 if flip else model(x)
             logits.append(out.new_zeros(len(y), out.shape[1], dtype=torch.float32))
             logits[-1][mine] = out.float()
             labels.append(torch.from_numpy(y))

@@ -71,7 +71,11 @@ def parse_flags(argv=None):
     length.add_argument(
         '--epochs', type=number(int, 1, 10**9), help='passes over the training set, instead of --max_steps'
     )
-    parser.add_argument('--tta', action='store_true', help='report the test accuracy averaged over mirror images too')
+    parser.add_argument(
+        '--tta',
+        action='store_true',
+        help='report the test accuracy with logits averaged over each image and its mirror image too',
+    )
     flags = parser.parse_args(argv)
     check_torch_flags(parser, flags)
     if flags.cutout != parser.get_default('cutout') and flags.augment == 'none':

@@ -70,8 +70,9 @@ def parse_flags(argv=None):
     for name in ('batch_norm', 'dropout', 'activation'):
         if not flags.dnn_hidden_units and getattr(flags, name) != parser.get_default(name):
             parser.error(f'--{name} belongs to hidden layers, and --dnn_hidden_units names none')
-    if not flags.dnn_hidden_units and flags.init == 'local':
-        parser.error('--init local belongs to hidden layers, and --dnn_hidden_units names none')
+    for name, value in [('init', 'local'), ('optimizer', 'muon')]:
+        if not flags.dnn_hidden_units and getattr(flags, name) == value:
+            parser.error(f'--{name} {value} belongs to hidden layers, and --dnn_hidden_units names none')
     for name in ('l1_penalty', 'prune_below'):
         if getattr(flags, name) and flags.optimizer == 'muon':
             parser.error(f'--{name} does not go with --optimizer muon, which keeps the norm of the weights')

@@ -213,10 +213,11 @@ def write_json(path, value):
     write_atomically(path, (json.dumps(value, indent=2) + '\n').encode())
 
 
-def command(script, flags, defaults):
-    """The shortest command line, from the root of the repo, that gives `script` these flags."""
+def command(script, flags, defaults, processes=1):
+    """The shortest command line, from the root of the repo, that gives `script` these flags in as many processes."""
     script, root = Path(script).resolve(), Path(__file__).resolve().parent
-    words = ['python', (script.relative_to(root) if script.is_relative_to(root) else Path(script.name)).as_posix()]
+    words = ['python'] if processes == 1 else ['torchrun', '--nproc_per_node', f'{processes}']
+    words += [(script.relative_to(root) if script.is_relative_to(root) else Path(script.name)).as_posix()]
     for name, value in vars(flags).items():
         if value != getattr(defaults, name) and name not in ('resume', 'overwrite'):
             text = ','.join(map(str, value)) if isinstance(value, list) else str(value)
@@ -308,10 +309,10 @@ class Run:
             if old_flags.keys() != vars(flags).keys():
                 raise UsageError(f'{self.path} is a run of another script or version, started by: {started_by}')
             self._check_flags(old_flags | compute, vars(flags) | self.compute)
-            if self.finished and not _has_checkpoint(flags):
+            if self.finished and not has_checkpoint(self.path):
                 raise UsageError(f'{self.path} holds a finished run without its checkpoint: nothing to resume')
         elif config.exists() and not flags.overwrite:
-            unfinished = 'an unfinished run' + (' (--resume continues it)' if _has_checkpoint(flags) else '')
+            unfinished = 'an unfinished run' + (' (--resume continues it)' if has_checkpoint(self.path) else '')
             state = 'a finished run' if has_summary else unfinished
             raise UsageError(f'{self.path} holds {state}: choose another --out_dir, or --overwrite to replace it')
         elif not flags.overwrite and (found := self._outputs()):
@@ -351,7 +352,10 @@ class Run:
                 old.unlink()
         except OSError as error:
             raise RunError(f'cannot write {self.path}: {error.strerror}; choose another --out_dir') from error
-        config = {'command': command(script, self.flags, defaults), 'flags': vars(self.flags)}
+        config = {
+            'command': command(script, self.flags, defaults, self.compute.get('processes', 1)),
+            'flags': vars(self.flags),
+        }
         config |= {'compute': self.compute, 'versions': versions(), 'hardware': hardware()}
         write_json(self.path / 'config.json', config)
         if self.flags.resume:
@@ -390,7 +394,8 @@ class Run:
             load(checkpoint)
         else:
             return
-        self.print(f'continuing {self.path} at step {self.step}')
+        if not self.finished:
+            self.print(f'continuing {self.path} at step {self.step}')
 
     def print(self, line):
         """Prints a line above the progress bar, unless --quiet."""
@@ -584,14 +589,16 @@ def plot_filters(path, weight):
     save_figure(figure, path, 'filters')
 
 
-def _has_checkpoint(flags):
-    return any(Path(flags.out_dir).glob('checkpoint.*'))
+def has_checkpoint(folder):
+    """Whether a run in this folder can be resumed. A .part, a checkpoint half written, does not count."""
+    found = [file for pattern in ('checkpoint.*', 'previous.*') for file in Path(folder).glob(pattern)]
+    return any(file.suffix != '.part' for file in found)
 
 
 def _how_to_go_on(flags):
     if getattr(flags, 'resume', None) is None:  # scripts that have no checkpoints
         return ''
-    if not _has_checkpoint(flags):
+    if not has_checkpoint(flags.out_dir):
         return ': there is no checkpoint yet'
     return f': the same command with --resume continues {flags.out_dir} from its last checkpoint'
 

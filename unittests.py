@@ -577,7 +577,7 @@ class TestErrors(GradientTestCase):
         versions = CustomBatchNormAutograd(4), CustomBatchNormManualModule(4)
         for forward in (*versions, lambda x: function(x, torch.ones(4), torch.zeros(4))):
             for shape in ((5, 3), (4,), (5, 4, 1)):
-                self.assert_refused(f'expected input of shape (N, 4), got {shape}', forward, torch.zeros(shape))
+                self.assert_refused(f'expected input of shape (B, 4), got {shape}', forward, torch.zeros(shape))
             for n in (0, 1):
                 message = f'expected a batch of 2 or more to take a variance over, got {n}'
                 self.assert_refused(message, forward, torch.zeros(n, 4))
@@ -639,7 +639,7 @@ class TestTwins(GradientTestCase):
 class TestBatchNorm(GradientTestCase):
     """Question 3 in float64: the equations, and the gradients against central differences and nn.BatchNorm1d."""
 
-    shapes = ((2, 1), (5, 3), (32, 10))  # (N, C)
+    shapes = ((2, 1), (5, 3), (32, 10))  # (B, C)
 
     def arrays(self, n, c):
         """x, gamma, beta, dout with columns of different mean and scale."""

@@ -40,7 +40,9 @@ def run(processes, threads, steps, batch_size, out_dir):
 
 def main():
     parser = ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--steps', type=number(int, 1), default=40, help='training steps of each run')
+    parser.add_argument(
+        '--steps', type=number(int, 2), default=40, help='training steps of each run; the first is not timed'
+    )
     parser.add_argument('--repeats', type=number(int, 1), default=2, help='runs of each kind, in turns')
     parser.add_argument('--batch_size', type=number(int, 1), default=128, help='global batch')
     flags = parser.parse_args()

@@ -28,7 +28,7 @@ from rows import ROWS
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from train_utils import ArgumentParser, RunError, UsageError, run_script, write_atomically  # noqa: E402
+from train_utils import ArgumentParser, RunError, UsageError, has_checkpoint, run_script, write_atomically  # noqa: E402
 
 RESULTS, RUNS = ROOT / 'results', ROOT / 'runs'
 HEARTBEAT = 30  # twice as long without one, and a worker counts as dead
@@ -68,7 +68,7 @@ def train(run):
         os.path.relpath(folder, ROOT),
     ]
     if (folder / 'config.json').exists():
-        words.append('--resume' if list(folder.glob('checkpoint.*')) else '--overwrite')
+        words.append('--resume' if has_checkpoint(folder) else '--overwrite')
     print(f'{run}: {row.script} {row.flags}', flush=True)
     subprocess.run(words, cwd=ROOT, check=True)
     return {name: (folder / name).read_text() for name in FILES if (folder / name).exists()}

@@ -112,7 +112,7 @@ SINGLE = {
     'affine': (
         '--augment affine',
         'turned and stretched images besides',
-        'loses as much as crops alone; for long runs',
+        'loses as much as crops alone; meant for long runs',
     ),
     'moving_average': (
         '--ema 0.99',
@@ -126,20 +126,20 @@ SINGLE = {
 COMBINED = {
     'together': (
         '--standardize --batch_norm torch --optimizer adamw --learning_rate 1e-2 --lr_schedule onecycle',
-        'what helped one by one, at once',
+        'standardised inputs, batch norm, AdamW and one cycle at once',
         'gains more than any of them alone',
     ),
     'wide': ('--dnn_hidden_units 1000 --learning_rate 5e-3', 'capacity', 'gains as much as it did alone'),
     'deep': (
         '--dnn_hidden_units 2048,2048,1024 --init kaiming --learning_rate 2e-3 --precision bf16',
-        'depth, started well and normalised',
+        'three layers, twice as wide, started well and normalised',
         'gains: a deep network learns once its signals keep their size',
     ),
     'gelu': ('--activation gelu', 'a smooth ReLU', 'next to nothing by itself; it stayed'),
     'local_init': (
         '--init local',
         'pixels that are near each other belong together',
-        'gains as much as depth did, by the start alone',
+        'gains as much as the larger network did, by the start alone',
     ),
     'regularised': (
         '--label_smoothing 0.1 --ema 0.99',
@@ -149,7 +149,7 @@ COMBINED = {
     'augmented': (
         '--augment affine',
         'no image twice',
-        'loses in seven epochs, in which nothing is learnt by heart any more; for long runs',
+        'loses in seven epochs, in which nothing is learnt by heart any more; meant for long runs',
     ),
     'l1_penalty': (
         '--l1_penalty 0.03',
@@ -176,14 +176,14 @@ COMBINED = {
 VALIDATED = '--validation_size 5000 --eval_freq 500'
 
 
-def validated(name, flags, why, kept):
-    return Row(MLP, f'{VALIDATED} {flags}'.strip(), title=name.replace('_', ' '), why=why, kept=kept)
+def validated(name, seeds, flags, why, kept):
+    return Row(MLP, f'{VALIDATED} {flags}'.strip(), seeds, name.replace('_', ' '), why, kept)
 
 
-LADDER = {f'ladder/{name}': validated(name, *about) for name, about in SINGLE.items()}
+LADDER = {f'ladder/{name}': validated(name, 3, *about) for name, about in SINGLE.items()}
 STEPS, so_far = {}, ''
 for name, (added, *about) in COMBINED.items():
     so_far = f'{so_far} {added}'.strip()
-    STEPS[f'ladder/combined_{name}'] = validated(name, so_far, *about)
+    STEPS[f'ladder/combined_{name}'] = validated(name, 3, so_far, *about)
 
 ROWS = NETWORKS | LADDER | STEPS | {'convnet_pytorch_fp32': Row(CONVNET, '--precision fp32 --max_steps 2000')}

@@ -348,6 +348,7 @@ def test_contradictory_flags(capsys, script, flag, args):
         ('--dropout', '--dropout 0.5 --dnn_hidden_units='),
         ('--activation', '--activation elu --dnn_hidden_units='),
         ('--init', '--init local --dnn_hidden_units='),
+        ('--optimizer', '--optimizer muon --dnn_hidden_units='),
     ],
 )
 def test_flags_that_contradict_each_other_in_an_mlp(capsys, flag, args):

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cifar10_utils import CLASS_NAMES, DataSet, make_data_sets
 from convnet_pytorch import Conv3x3, ConvNet
-from torch_utils import Machine, accuracy, augment, make_mixing
+from torch_utils import Machine, accuracy, augment, make_mixing, predict_logits
 from train_convnet_pytorch import parse_flags
 from train_utils import plot_filters, plot_predictions
 
@@ -222,6 +222,20 @@ def test_small_images_are_augmented_as_far_as_large_ones(seen, small, shift, squ
     # 64 draws all miss the two largest shifts of nine with probability 1e-7.
     assert blanked() == (shift, shift, square**2)
     assert blanked('--cutout', '0') == (shift, shift, 0)
+
+
+def test_the_two_views_of_an_image_are_averaged_in_float32():
+    def network(x):
+        left = x[:, 0, 0, :1] > 0
+        return torch.where(left, 1 + 2**-7, 1.0).bfloat16()  # neighbours in bf16, so that it cannot hold their mean
+
+    pixels = np.zeros((1, 3, 32, 32), np.uint8)
+    pixels[..., :16] = 255
+    data_set = DataSet(pixels, np.zeros(1, int), np.zeros(pixels.shape[1:], np.float32), one_hot=False)
+    model = nn.Module()
+    model.forward = network
+    logits, _ = predict_logits(model, data_set, Machine(parse_flags([])), flip=True)
+    assert logits.item() == 1 + 2**-8
 
 
 def mixed_batches(n, *args):

@@ -91,9 +91,9 @@ def test_constant_column_gives_beta_and_finite_gradients(version):
 @pytest.mark.parametrize(
     'shape, message',
     [
-        ((10, 5), r'expected input of shape \(N, 4\), got \(10, 5\)'),
-        ((4,), r'expected input of shape \(N, 4\), got \(4,\)'),
-        ((10, 4, 3), r'expected input of shape \(N, 4\), got \(10, 4, 3\)'),
+        ((10, 5), r'expected input of shape \(B, 4\), got \(10, 5\)'),
+        ((4,), r'expected input of shape \(B, 4\), got \(4,\)'),
+        ((10, 4, 3), r'expected input of shape \(B, 4\), got \(10, 4, 3\)'),
         ((1, 4), 'expected a batch of 2 or more .* got 1'),
         ((0, 4), 'expected a batch of 2 or more .* got 0'),
     ],
@@ -111,7 +111,7 @@ def test_integer_input(version):
 
 def test_function_checks_and_defaults():
     x, gamma, beta, _ = example()
-    with pytest.raises(ValueError, match=r'expected input of shape \(N, 8\), got \(64, 3\)'):
+    with pytest.raises(ValueError, match=r'expected input of shape \(B, 8\), got \(64, 3\)'):
         batch_norm(x[:, :3], gamma, beta)
     assert torch.equal(batch_norm(x, gamma, beta), batch_norm(x, gamma, beta, 1e-5))
     assert not torch.equal(batch_norm(x, gamma, beta), batch_norm(x, gamma, beta, 1e-2))

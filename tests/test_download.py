@@ -211,7 +211,7 @@ def test_data_url_comes_first_and_alone_if_it_works(server, target, original):
         ('missing', 'HTTP status 404'),
         ('unavailable', 'HTTP status 503'),
         ('wrong', 'what it sent has another MD5 than {md5}, and was deleted'),
-        ('page', 'it offers something else than the {n} bytes of the archive'),
+        ('page', 'it does not offer the {n} bytes of the archive, or does not say how many it has'),
     ],
 )
 def test_next_source_follows_when_one_fails(server, target, original, bad, reason, capsys):

@@ -1,5 +1,6 @@
 """What goes wrong around a run: disks, signals, pipes, terminals, other processes. Nothing is lost, nothing hangs."""
 
+import json
 import os
 import shlex
 import shutil
@@ -222,6 +223,8 @@ def test_torchrun_goes_on_when_a_worker_is_killed(data_dir, tmp_path):
     with start(*script, tmp_path / 'whole', *args, **options) as running:
         assert running.wait(timeout=300) == 0
     assert_same_run(tmp_path / 'killed', tmp_path / 'whole')
+    command = json.loads((tmp_path / 'whole' / 'config.json').read_text())['command']
+    assert command.startswith('torchrun --nproc_per_node 3 train_mlp_pytorch.py ')
 
 
 def is_training(pid):

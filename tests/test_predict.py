@@ -73,7 +73,7 @@ def test_any_picture_becomes_32_by_32(mode, size, tmp_path):
     assert pixels.shape == (3, 32, 32) and pixels.dtype == np.uint8
 
 
-@pytest.mark.parametrize('suffix', ['png', 'tif'])
+@pytest.mark.parametrize('suffix', ['png', 'tif', 'pgm'])
 def test_16_bits_of_grey_are_read_as_their_upper_8(suffix, tmp_path):
     grey = np.arange(32 * 32).reshape(32, 32) // 4
     Image.fromarray(grey.astype(np.uint8)).save(tmp_path / 'eight.png')

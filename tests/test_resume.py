@@ -189,6 +189,16 @@ def test_a_reader_who_has_gone_is_not_taken_for_a_damaged_checkpoint(quick, monk
 
 
 @pytest.mark.parametrize('script', SCRIPTS)
+def test_a_checkpoint_half_written_is_none(quick, capsys, data_dir, tmp_path, script):
+    short_run(script, data_dir, tmp_path)
+    (tmp_path / 'summary.json').unlink()
+    assert '--resume continues it' in failing_short_run(capsys, script, data_dir, tmp_path)[1]
+    checkpoint = tmp_path / CHECKPOINTS[script]
+    checkpoint.rename(f'{checkpoint}.part')
+    assert 'holds an unfinished run: ' in failing_short_run(capsys, script, data_dir, tmp_path)[1]
+
+
+@pytest.mark.parametrize('script', SCRIPTS)
 def test_resume_of_nothing_starts_and_says_so(quick, capsys, data_dir, tmp_path, script):
     whole = short_run(script, data_dir, tmp_path / 'whole')
     assert 'nothing to resume' not in capsys.readouterr().out
