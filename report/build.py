@@ -374,7 +374,7 @@ def ladder_tabular(found, bases):
         lines.append([escaped(about.title), accuracy, gain, escaped(about.why), escaped(about.kept)])
     ragged = r'>{\raggedright\arraybackslash}p'
     header = ['modification', r'validation [\%]', 'gain', 'why', 'what came of it']
-    return tabular(f'lrr{ragged}{{32mm}}{ragged}{{49mm}}', header, lines)
+    return tabular(f'lrr{ragged}{{36mm}}{ragged}{{52mm}}', header, lines)
 
 
 def printed(folder, name):
