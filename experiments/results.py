@@ -247,8 +247,8 @@ in its place.
 {ceiling}
 ## The ladder of modifications (question 2)
 
-One modification of the default MLP at a time, at its 1500 steps, with a learning rate chosen for it. The accuracy is
-that on the 5,000 images kept apart.
+One modification of the default MLP at a time, at its 1500 steps, with a learning rate chosen for it; the default's is
+the assignment's. The accuracy is that on the 5,000 images kept apart.
 
 {ladder}
 

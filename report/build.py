@@ -452,6 +452,8 @@ def speedrun_numbers():
     configs, summaries, _ = zip(*runs('speedrun'), strict=True)
     (small, epochs), *_ = speedrun.PHASES
     whole = sum(epochs for _, epochs in speedrun.PHASES)
+    back_to_back = printed('benchmarks', 'back_to_back')
+    speedrun_seconds, convnet_seconds = (re.search(r'(\d+) s ', line)[1] for line in back_to_back[:2])
     return {
         'speedChannels': str(max(p.shape[0] for p in speedrun.SpeedNet(10).parameters())),
         'speedPatch': str(speedrun.SpeedNet(10).whiten.weight[0].numel()),
@@ -464,7 +466,9 @@ def speedrun_numbers():
         'speedSeeds': str(len(summaries)),
         'speedPflop': f'{statistics.mean(s["pflop"] for s in summaries):.2f}',
         'speedSeconds': f'{min(s["seconds"] for s in summaries):.0f}',
-        'speedRatio': re.search(r': ([\d.]+) times', printed('benchmarks', 'back_to_back')[-1])[1],
+        'speedRatio': re.search(r': ([\d.]+) times', back_to_back[-1])[1],
+        'speedTogether': speedrun_seconds,
+        'convTogether': convnet_seconds,
         'speedShare': f'{statistics.mean(results.speedrun_rates()[1]):.0f}',
     }
 
@@ -593,7 +597,11 @@ def numbers(cost, layers):
     found |= best_convnet_numbers() | confusion_numbers()
     found |= speedrun_numbers() | check_numbers()
     ladder_flags = runs('ladder/default')[0][0]['flags']
-    found |= {'ladderSeeds': str(len(runs('ladder/default'))), 'ladderHeld': grouped(ladder_flags['validation_size'])}
+    found |= {
+        'ladderSeeds': str(len(runs('ladder/default'))),
+        'stepsSeeds': str(len(runs('ladder/combined_together'))),
+        'ladderHeld': grouped(ladder_flags['validation_size']),
+    }
     found |= {
         'equations': str(len(checks('test_eq_'))),
         'slips': str(len(checks('test_err_'))),
