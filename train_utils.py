@@ -622,6 +622,8 @@ def run_script(train, flags, leave=sys.exit):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at the end
     except (RunError, DataError, OSError) as error:
         status, message = 1, str(error)
+    except UnicodeEncodeError as error:
+        status, message = 1, f'this locale has no letters for {error.object!r}: choose another path or a UTF-8 locale'
     except (MemoryError, RuntimeError) as error:
         # torch says these in a RuntimeError, in words that depend on the device.
         if isinstance(error, MemoryError) or re.search('out of memory|allocate memory', str(error)):

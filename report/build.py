@@ -70,7 +70,7 @@ def runs(name):
     except FileNotFoundError as error:
         raise MissingResult(f'{error.filename} is missing: repeat that run, or take its folder away') from error
     if not found:
-        raise MissingResult(f'results/{name} is missing: run train_{name}.py and put its logs there')
+        raise MissingResult(f'results/{name} is missing: run python experiments/ladder.py {name}')
     return found
 
 

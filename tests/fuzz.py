@@ -26,8 +26,12 @@ OPCODES = sorted(getattr(pickle, name)[0] for name in pickle.__all__ if isinstan
 FORBIDDEN = ('exec', 'compile', 'import', 'os.', 'subprocess.', 'socket.', 'ctypes.', 'pickle.find_class', 'shutil.')
 
 
+class Forbidden(BaseException):
+    """What no reader of data needs was asked of Python; no `except Exception` may take it for bad data."""
+
+
 class Watch:
-    """Raises as soon as Python is asked for something that no reader of data needs."""
+    """Raises Forbidden as soon as Python is asked for something that no reader of data needs."""
 
     def __init__(self, path):
         self.path, self.on = path, False
@@ -36,7 +40,7 @@ class Watch:
     def __call__(self, event, args):
         if self.on and (event.startswith(FORBIDDEN) or (event == 'open' and args[0] != self.path)):
             self.on = False
-            raise SystemError(f'{event} {args} while a batch was read')
+            raise Forbidden(f'{event} {args} while a batch was read')
 
 
 def seeds():

@@ -14,7 +14,6 @@ from conftest import ROOT, SCRIPTS, SHORT, failing_run, failing_short_run, in_a_
 import cifar10_utils
 
 TORCH_SCRIPTS = SCRIPTS[1:]
-MLPS = SCRIPTS[:2]
 FOLDER = './cifar10/cifar-10-batches-py'
 COMMON_OFF = {
     'dataset': 'cifar10', 'data_url': None, 'validation_size': 0, 'seed': 42,
@@ -199,7 +198,7 @@ def test_data_dir_says_which_data(quick, data_dir, tmp_path, script):
 
 
 @pytest.mark.parametrize('script', SCRIPTS)
-def test_dataset_shapes10_takes_the_built_in_images(quick, data_dir, tmp_path, monkeypatch, script):
+def test_dataset_shapes10_takes_the_built_in_images(quick, tmp_path, monkeypatch, script):
     drawn = batches.write_folder(tmp_path / 'drawn', n_train=30, n_test=20, seed=2)
     monkeypatch.setattr('shapes10.shapes10', lambda: drawn)
     history = short_run(script, tmp_path / 'nothing here', tmp_path / 'run', '--dataset', 'shapes10')

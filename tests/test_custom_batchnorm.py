@@ -170,8 +170,16 @@ def test_non_contiguous(layout):
     )
 
 
-def test_bit_deterministic():
-    *inputs, dout = example(2048, 256)  # large enough for several threads
+@pytest.fixture
+def two_threads():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_bit_deterministic(two_threads):
+    *inputs, dout = example(2048, 256)  # large enough for both
     first = results(batch_norm, inputs, dout)
     for _ in range(5):
         assert all(torch.equal(a, b) for a, b in zip(first, results(batch_norm, inputs, dout), strict=True))

@@ -94,6 +94,7 @@ def server(original, monkeypatch):
     monkeypatch.setattr(cifar10_utils, 'FILE_MD5', file_md5)
     monkeypatch.setattr(cifar10_utils, 'PAUSE', 0)
     monkeypatch.setattr(cifar10_utils, 'PROBE_SECONDS', 0.3)
+    monkeypatch.setenv('no_proxy', '127.0.0.1')  # before NO_PROXY
     with ThreadingHTTPServer(('127.0.0.1', 0), Handler) as server:
         server.daemon_threads = True
         server.archive, server.requests, server.starts, server.release = archive, [], [], threading.Event()

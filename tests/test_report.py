@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / 'report'))
 import build  # noqa: E402
 
-PREAMBLE, BODY = re.sub(r'(?<!\\)%.*', '', (ROOT / 'report' / 'report.tex').read_text(encoding='utf-8')).split(
+_, BODY = re.sub(r'(?<!\\)%.*', '', (ROOT / 'report' / 'report.tex').read_text(encoding='utf-8')).split(
     r'\begin{document}'
 )
 

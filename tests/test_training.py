@@ -177,7 +177,7 @@ def test_the_run_folder(quick, data_dir, tmp_path, script):
 
 
 @pytest.mark.parametrize('script', SCRIPTS)
-def test_the_command_gives_back_any_flags(script, tmp_path, monkeypatch):
+def test_the_command_gives_back_any_flags(script):
     from train_utils import command
 
     defaults = parse(script)
