@@ -576,6 +576,7 @@ def numbers(cost, layers):
 
     configs, summaries, _ = zip(*runs('mlp_best'), strict=True)
     best_flags = configs[0]['flags']
+    ((_, unaugmented, _),) = runs('mlp_best_unaugmented')
     found |= {
         'bestAccuracy': spread([100 * s['test_accuracy'] for s in summaries], 2),
         'bestSeeds': str(len(summaries)),
@@ -583,6 +584,8 @@ def numbers(cost, layers):
         'bestEps': f'{best_flags["whiten"]:g}',
         'bestPenalty': str(best_flags['l1_penalty']),
         'bestThreshold': str(best_flags['prune_below']),
+        'bestUnaugmented': f'{100 * unaugmented["test_accuracy"]:.1f}',
+        'bestUnaugmentedTrain': f'{100 * unaugmented["train_accuracy"]:.1f}',
         'bestZeros': f'{100 * statistics.mean(s["zero_weights"] for s in summaries):.0f}',
         'bestEpochs': str(best_flags['epochs']),
         'bestMinutes': f'{min(s["seconds"] for s in summaries) / 60:.0f}',
