@@ -415,9 +415,11 @@ def predict_logits(model, data_set, machine, chunk=250, flip=False):
             mine = slice(machine.rank, None, machine.world_size)
             x = torch.from_numpy(x[mine]).to(machine.device)
             with machine.autocast():
-                out = (model(x).float() + model(x.flip(3)).float()) / 2 if flip else model(x)
-            logits.append(out.new_zeros(len(y), out.shape[1], dtype=torch.float32))
-            logits[-1][mine] = out.float()
+                out = model(x).float()
+                if flip:
+                    out = (out + model(x.flip(3)).float()) / 2
+            logits.append(out.new_zeros(len(y), out.shape[1]))
+            logits[-1][mine] = out
             labels.append(torch.from_numpy(y))
         logits = torch.cat(logits)
         if machine.world_size > 1:

@@ -1450,17 +1450,17 @@ class TestReportBestConvNet(ReportTestCase):
         mixed, targets = v2.CutMix(num_classes=5)(torch.tensor(x), torch.tensor(t.argmax(axis=1)))
         x1, x2, t1, t2 = x, np.roll(x, 1, axis=0), t, np.roll(t, 1, axis=0)
         M = (mixed.numpy() != x1)[0, 0]
-        m = M.mean()
-        self.assertTrue(0 < m < 1)
+        M_mean = M.mean()
+        self.assertTrue(0 < M_mean < 1)
         self.assert_equal_formulas((1 - M) * x1 + M * x2, mixed.numpy())
-        t = (1 - m) * t1 + m * t2
+        t = (1 - M_mean) * t1 + M_mean * t2
         np.testing.assert_allclose(targets, t, rtol=0, atol=1e-7)  # torchvision's are float32
         logits = self.rng.normal(size=(4, 5))
 
         def L(t, logits=logits):
             return nn.functional.cross_entropy(torch.tensor(logits), torch.tensor(t)).item()
 
-        self.assert_equal_formulas(L(t), (1 - m) * L(t1) + m * L(t2))
+        self.assert_equal_formulas(L(t), (1 - M_mean) * L(t1) + M_mean * L(t2))
         probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
         self.assert_numerical(
             (probabilities - t) / len(t), eval_numerical_gradient(lambda x: L(t, x), logits, verbose=False)

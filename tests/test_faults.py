@@ -298,8 +298,17 @@ def skip_unless_installed(name):
         locale.setlocale(locale.LC_CTYPE, before)
 
 
-@pytest.mark.parametrize('script', ['train_mlp_numpy', 'train_mlp_pytorch'])
-@pytest.mark.parametrize('name', ['C', 'POSIX', 'C.UTF-8', 'de_DE.UTF-8', 'tr_TR.ISO8859-9', 'no_such'])
+LOCALES = ['C', 'POSIX', 'C.UTF-8', 'de_DE.UTF-8', 'tr_TR.ISO8859-9', 'no_such']
+
+
+@pytest.mark.parametrize(
+    ('script', 'name'),
+    [
+        *(('train_mlp_numpy', name) for name in LOCALES),
+        ('train_mlp_pytorch', 'C'),
+        ('train_mlp_pytorch', 'tr_TR.ISO8859-9'),
+    ],
+)
 def test_a_locale_and_a_folder_with_spaces_and_letters_of_all_kinds(data_dir, tmp_path, script, name):
     if name != 'no_such':
         skip_unless_installed(name)

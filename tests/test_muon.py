@@ -95,3 +95,13 @@ def test_a_schedule_moves_both_groups(schedule):
         rates.append([group['lr'] for group in optimizer.param_groups])
     assert len({first for first, _ in rates}) > 5
     assert all(first == pytest.approx(50 * second) for first, second in rates)
+
+
+def test_singular_values_go_where_the_docstring_says():
+    sigma = torch.cat([torch.linspace(0.02, 0.15, 40), torch.full((24,), 1e-6)]).double()
+    sigma[0] = (1 - (sigma[1:] ** 2).sum()).sqrt()  # of norm 1, so that nothing is scaled before the steps
+    left, _ = torch.linalg.qr(torch.randn(64, 64, dtype=torch.float64))
+    right, _ = torch.linalg.qr(torch.randn(80, 64, dtype=torch.float64))
+    got = (left.T @ orthogonalised(left * sigma @ right.T) @ right).diagonal()
+    assert got[:40].min() > 0.68 and got[:40].max() < 1.21
+    torch.testing.assert_close(got[40:], 3.4445**3 * sigma[40:], rtol=1e-9, atol=0)  # |b| σ² / a adds up to 2e-10
