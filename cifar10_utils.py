@@ -8,6 +8,7 @@ Pixels stay uint8 in memory; a batch becomes float32 and loses the mean image on
 """
 
 import contextlib
+import functools
 import http.client
 import operator
 import os
@@ -122,6 +123,7 @@ class _BatchUnpickler(pickle._Unpickler):
             pickle.SETITEMS[0]: _BatchUnpickler.load_setitems,
         }
         self.dispatch = _Opcodes(opcodes, budget=1000 + size // 256)
+        self.bytes_left = size
 
     def find_class(self, module, name):
         if (module, name) not in self.GLOBALS:
@@ -132,6 +134,9 @@ class _BatchUnpickler(pickle._Unpickler):
         args, function = self.stack.pop(), self.stack.pop()
         match function, args:
             case _Recorded(name='encode', args=None), (str() as text, 'latin1'):  # bytes in protocol 2 of Python 3
+                self.bytes_left -= len(text)
+                if self.bytes_left < 0:  # a text can be encoded again and again
+                    raise pickle.UnpicklingError('it has more bytes than the file')
                 self.append(text.encode('latin1'))
             case _Recorded(name='_reconstruct' | 'dtype', args=None), tuple():
                 self.append(_Recorded(function.name, args))
@@ -419,10 +424,12 @@ class DataSet:
         x = _normalise(self._images[rows], self.mean_image, self.std)
         return x, dense_to_one_hot(labels) if self._one_hot else labels.copy()
 
-    @property
+    @functools.cached_property
     def fingerprint(self):
-        """A number that changes when a pixel or a label does: a checksum of the labels and of the mean image."""
-        return zlib.crc32(self.mean_image.tobytes(), zlib.crc32(self._labels.tobytes()))
+        """A number that tells data sets apart: a checksum of the labels, the mean image and every tenth image."""
+        checksum = zlib.crc32(self._labels.tobytes())
+        checksum = zlib.crc32(self.mean_image.tobytes(), checksum)
+        return zlib.crc32(self._images[::10].tobytes(), checksum)
 
     def state_dict(self):
         """The place in the order of batches; with NumPy's random state it is all that a resumed run needs."""
@@ -440,7 +447,7 @@ class DataSet:
             ValueError: the state is not one of a set of this size; nothing has changed then.
             DataError: the state is that of other images or labels.
         """
-        order = np.array(state['order'])
+        order = state['order']
         index, epochs = operator.index(state['index_in_epoch']), operator.index(state['epochs_completed'])
         if order.shape != (self.num_examples,) or not np.array_equal(np.sort(order), np.arange(self.num_examples)):
             raise ValueError(
@@ -453,7 +460,7 @@ class DataSet:
             )
         if operator.index(state['fingerprint']) != self.fingerprint:
             raise DataError(
-                'the training data are not those that the run was started with: '
+                'the data are not those that the run was started with: '
                 'bring those back, or start again with --overwrite'
             )
         self._order, self._index_in_epoch, self._epochs_completed = order.astype(np.int64), index, epochs
@@ -664,7 +671,7 @@ def _open(url, start, timeout):
         start = 0
     elif not response.headers.get('Content-Range', '').startswith(f'bytes {start}-'):
         start = -1
-    if start < 0 or f'{ARCHIVE_BYTES - start}' != response.headers.get('Content-Length'):
+    if start < 0 or response.length != ARCHIVE_BYTES - start:  # None if the length is not told, or not kept to
         response.close()
         raise _SourceError(
             f'it does not offer the {ARCHIVE_BYTES} bytes of the archive, or does not say how many it has'
@@ -673,7 +680,7 @@ def _open(url, start, timeout):
 
 
 def _chunks(response):
-    """The bytes of a response as they come in; it never has more of them than its Content-Length."""
+    """The bytes of a response as they come in; it never has more of them than its length."""
     while True:
         with _network_errors():
             chunk = response.read1(2**16)
@@ -698,6 +705,8 @@ def _network_errors():
 
 def _unpack(archive, folder):
     """Unpack the files of `FILE_MD5`, and nothing else, beside the folder, check each, and move them into place."""
+    folder = folder.resolve()  # a link stays one
+    folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f'{folder.name}.', dir=folder.parent) as temporary:
         unpacked = Path(temporary) / FOLDER
         unpacked.mkdir()

@@ -18,6 +18,12 @@ def _check_shape(name, array, expected):
         raise ValueError(f'{name} must have shape ({wanted}), got {array.shape}')
 
 
+def _check_float(x):
+    """Raises TypeError if x holds integers, in which a slope between 0 and 1 would be cut to 0."""
+    if x.dtype.kind != 'f':
+        raise TypeError(f'x must be float32 or float64, got {x.dtype}')
+
+
 def smallest_probability(dtype):
     """What stands for a probability that underflows: 1e-31 in float32, 1e-292 in float64.
 
@@ -97,12 +103,15 @@ class LeakyReLUModule:
     Backward:  ∂L/∂x̃ = ∂L/∂x ⊙ (1 if x̃ > 0 else a)
 
     Shape: any, the same for x, out, dout and dx.
+    Raises:
+        TypeError: if x holds integers.
     """
 
     def __init__(self, neg_slope=0.01):
         self.neg_slope = neg_slope
 
     def forward(self, x):
+        _check_float(x)
         self.slope = np.where(x > 0, 1, self.neg_slope).astype(x.dtype)
         return x * self.slope
 
@@ -118,12 +127,15 @@ class ELUModule:
     Backward:  ∂L/∂x̃ = ∂L/∂x ⊙ (1 if x̃ > 0 else α exp(x̃))
 
     Shape: any, the same for x, out, dout and dx.
+    Raises:
+        TypeError: if x holds integers.
     """
 
     def __init__(self, alpha=1.0):
         self.alpha = alpha
 
     def forward(self, x):
+        _check_float(x)
         negative = np.minimum(x, 0)  # exp of a large positive x̃ would overflow
         self.slope = np.where(x > 0, 1, self.alpha * np.exp(negative)).astype(x.dtype)
         return np.where(x > 0, x, self.alpha * np.expm1(negative)).astype(x.dtype)

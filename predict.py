@@ -18,6 +18,7 @@ from torch_utils import read_checkpoint
 from train_utils import ArgumentParser, RunError, class_names, number, reading, run_script
 
 MAX_PIXELS = 50_000_000
+Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit, which warns first
 EXPECTED = 'expected a run of train_mlp_pytorch.py or train_convnet_pytorch.py'
 
 

@@ -70,7 +70,7 @@ def stripes(u, v):
 
 
 def checkerboard(u, v):
-    """Inside on every other field: where two square waves, each a triangle wave less its mean, differ in sign."""
+    """Inside on every other field: where two triangle waves, each less its mean, differ in sign."""
     x, y = wave(u, period=0.9) - 0.225, wave(v, period=0.9) - 0.225
     return np.maximum(disc(u, v), np.sign(x * y) * np.minimum(np.abs(x), np.abs(y)))
 
@@ -196,8 +196,13 @@ def main():
     parser = argparse.ArgumentParser(description='Draw ten examples of each class of Shapes10.')
     parser.add_argument('path', nargs='?', type=Path, default=Path('docs/shapes10.png'), help='default: %(default)s')
     args = parser.parse_args()
-    args.path.parent.mkdir(parents=True, exist_ok=True)
-    save_figure(args.path)
+    try:
+        args.path.parent.mkdir(parents=True, exist_ok=True)
+        save_figure(args.path)
+    except ValueError as error:  # a suffix that matplotlib does not know
+        parser.error(str(error))
+    except OSError as error:
+        parser.exit(1, f'{parser.prog}: {error}\n')
     print(args.path)
 
 

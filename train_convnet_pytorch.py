@@ -109,7 +109,7 @@ def train(flags):
     run.start(__file__, parse_flags([]))
     run.print(f'training on {machine}')
     checkpoint = run.path / 'checkpoint.pt'
-    run.restore(checkpoint, lambda path: load_checkpoint(path, run, machine, train_set, generator, **parts))
+    run.restore(checkpoint, lambda path: load_checkpoint(path, run, machine, data, generator, **parts))
     machine.check_same_step(run.step)
     writer = make_writer(flags, run)
 
@@ -139,7 +139,7 @@ def train(flags):
             if run.is_evaluation_due():
                 run.log({name: evaluate(averaged, data[name], machine) for name in evaluated})
                 run.write_history(writer)
-                save_checkpoint(checkpoint, run, machine, train_set, generator, **parts)
+                save_checkpoint(checkpoint, run, machine, data, generator, **parts)
                 run.print_row()
 
     more = {}

@@ -50,12 +50,13 @@ def evaluate(model, data_set, dtype):
     return loss / data_set.num_examples, correct / data_set.num_examples
 
 
-def save_checkpoint(path, run, model, train_set):
+def save_checkpoint(path, run, model, data):
     """Writes the whole state of training as an .npz file: it holds arrays only, nothing that could run as code."""
     arrays = {
         f'layer{i}.{name}': param for i, layer in enumerate(model.linear_layers) for name, param in layer.params.items()
     }
-    arrays |= {f'data.{name}': value for name, value in train_set.state_dict().items()}
+    for split, data_set in data.items():
+        arrays |= {f'{split}.{name}': value for name, value in data_set.state_dict().items()}
     _, keys, position, has_gauss, cached_gaussian = np.random.get_state()
     arrays |= {'random.keys': keys, 'random.rest': np.array([position, has_gauss, cached_gaussian])}
     arrays['run'] = np.array(json.dumps(run.state()))
@@ -64,13 +65,17 @@ def save_checkpoint(path, run, model, train_set):
     write_atomically(path, file.getvalue(), previous=previous_of(path))
 
 
-def load_checkpoint(path, run, model, train_set):
+def load_checkpoint(path, run, model, data):
     """Restores what save_checkpoint wrote."""
     with reading(path), np.load(checked_archive(path), allow_pickle=False) as arrays:
         for i, layer in enumerate(model.linear_layers):
             for name, param in layer.params.items():
-                param[...] = arrays[f'layer{i}.{name}']
-        train_set.load_state_dict({name: arrays[f'data.{name}'] for name in train_set.state_dict()})
+                stored = arrays[f'layer{i}.{name}']
+                if stored.shape != param.shape:  # NumPy would repeat a single row
+                    raise ValueError(f'expected {name} of shape {param.shape}, got {stored.shape}')
+                param[...] = stored
+        for split, data_set in data.items():
+            data_set.load_state_dict({name: arrays[f'{split}.{name}'] for name in data_set.state_dict()})
         position, has_gauss, cached_gaussian = arrays['random.rest']
         np.random.set_state(('MT19937', arrays['random.keys'], int(position), int(has_gauss), cached_gaussian))
         run.load_state(json.loads(str(arrays['run'])))
@@ -90,7 +95,7 @@ def train(flags):
 
     run.start(__file__, parse_flags([]))
     checkpoint = run.path / 'checkpoint.npz'
-    run.restore(checkpoint, lambda path: load_checkpoint(path, run, model, train_set))
+    run.restore(checkpoint, lambda path: load_checkpoint(path, run, model, data))
 
     with run.progress() as progress:
         while run.step < run.max_steps:
@@ -109,7 +114,7 @@ def train(flags):
             if run.is_evaluation_due():
                 run.log({name: evaluate(model, data[name], flags.dtype) for name in evaluated})
                 run.write_history()
-                save_checkpoint(checkpoint, run, model, train_set)
+                save_checkpoint(checkpoint, run, model, data)
                 run.print_row()
     run.finish()
     return run.history

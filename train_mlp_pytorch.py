@@ -60,8 +60,8 @@ def parse_flags(argv=None):
     add = parser.add_argument
     add('--batch_norm', choices=['none', *BATCH_NORMS], default='none', help="the last two are question 3's own")
     add('--dropout', type=number(float, 0, 1), default=0.0, help='probability of dropping a hidden unit')
-    add('--l1_penalty', type=number(float, 0), default=0.0, help='of the weights, taken off after each step')
-    add('--prune_below', type=number(float, 0), default=0.0, help='set weights to 0 that are no larger after a step')
+    add('--l1_penalty', type=number(float, 0, 1e6), default=0.0, help='of the weights, taken off after each step')
+    add('--prune_below', type=number(float, 0, 1e6), default=0.0, help='zero weights that are no larger after a step')
     add('--activation', choices=list(ACTIVATIONS), default='relu', help='of the hidden layers')
     add('--init', choices=list(INITS), default='normal', help="of the weights; normal is the assignment's")
     add('--whiten', type=number(float, 0), default=0.0, help='make pixels uncorrelated, this added to their variances')
@@ -130,7 +130,7 @@ def train(flags):
     run.start(__file__, parse_flags([]))
     run.print(f'training on {machine}')
     checkpoint = run.path / 'checkpoint.pt'
-    run.restore(checkpoint, lambda path: load_checkpoint(path, run, machine, train_set, generator, **parts))
+    run.restore(checkpoint, lambda path: load_checkpoint(path, run, machine, data, generator, **parts))
     machine.check_same_step(run.step)
     writer = make_writer(flags, run)
 
@@ -162,7 +162,7 @@ def train(flags):
                 check_weights(weights, run.step)
                 run.log({name: evaluate(averaged, data[name], machine, chunk=1000) for name in evaluated})
                 run.write_history(writer)
-                save_checkpoint(checkpoint, run, machine, train_set, generator, **parts)
+                save_checkpoint(checkpoint, run, machine, data, generator, **parts)
                 run.print_row()
     more = {}
     if flags.l1_penalty or flags.prune_below:

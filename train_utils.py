@@ -117,7 +117,7 @@ def add_run_flags(parser, out_dir):
     add('--out_dir', type=folder, default=out_dir, help='run folder')
     old = parser.add_mutually_exclusive_group()
     old.add_argument('--overwrite', action='store_true', help='replace the run in --out_dir')
-    add('--quiet', action='store_true', help='print errors only')
+    add('--quiet', action='store_true', help='print nothing but errors and the progress of a download')
     return old
 
 
@@ -184,14 +184,23 @@ def previous_of(checkpoint):
     return checkpoint.with_name(f'previous{checkpoint.suffix}')
 
 
+def is_out_of_memory(error):
+    """Whether memory ran out; torch says so in a RuntimeError, in words that depend on the device."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and re.search('out of memory|allocate memory', str(error)) is not None
+    )
+
+
 @contextlib.contextmanager
 def reading(path, remedy='--overwrite starts again'):
-    """Turns whatever goes wrong while a checkpoint is read into a RunError of one line."""
+    """Turns whatever is wrong with a checkpoint that is read into a RunError of one line."""
     try:
         yield
-    except (DataError, RunError):
+    except (DataError, RunError, PermissionError):
         raise
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         raise RunError(f'{path} is damaged, or no checkpoint of this network; {remedy}') from error
 
 
@@ -204,6 +213,8 @@ def checked_archive(path):
     with zipfile.ZipFile(path) as archive:
         if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
             raise ValueError('it is compressed')
+        if sum(part.file_size for part in archive.infolist()) > os.path.getsize(path):
+            raise ValueError('its files overlap')
         if archive.testzip():
             raise ValueError('wrong checksum')
     return path
@@ -390,9 +401,12 @@ class Run:
                     line = f'{checkpoint} is damaged or missing: taking the one before, {previous}'
                     tqdm.write(line, file=sys.stderr)
                 load(previous)
+                if self.record:
+                    checkpoint.unlink(missing_ok=True)  # or the next one would push `previous` out
         elif checkpoint.exists():
             load(checkpoint)
         else:
+            self.print(f'there is no checkpoint in {self.path} yet: starting')
             return
         if not self.finished:
             self.print(f'continuing {self.path} at step {self.step}')
@@ -430,7 +444,8 @@ class Run:
         if not math.isfinite(loss):
             kept = self.history[-1]['step'] if self.history else 0
             state = f'the checkpoint of step {kept} in {self.path} is kept' if kept else 'there is no checkpoint yet'
-            raise RunError(f'the loss is {loss} at step {self.step}: lower --learning_rate, with --overwrite; {state}')
+            remedy = ': lower --learning_rate, with --overwrite' if hasattr(self.flags, 'learning_rate') else ''
+            raise RunError(f'the loss is {loss} at step {self.step}{remedy}; {state}')
 
     def is_evaluation_due(self):
         """True every eval_freq steps and at the last step."""
@@ -625,8 +640,7 @@ def run_script(train, flags, leave=sys.exit):
     except UnicodeEncodeError as error:
         status, message = 1, f'this locale has no letters for {error.object!r}: choose another path or a UTF-8 locale'
     except (MemoryError, RuntimeError) as error:
-        # torch says these in a RuntimeError, in words that depend on the device.
-        if isinstance(error, MemoryError) or re.search('out of memory|allocate memory', str(error)):
+        if is_out_of_memory(error):
             status, message = 1, 'out of memory: lower --batch_size or the size of the network'
         elif 'WORLD_SIZE' in os.environ and re.search('gloo|NCCL|[Cc]onnection', str(error)):
             status, message = 1, f'another of the processes has gone{_how_to_go_on(flags)}'

@@ -548,6 +548,9 @@ class TestErrors(GradientTestCase):
                 for shape in ((5, 1), (1,), ()):
                     message = f'dout must have shape {expected}, got {shape}'
                     self.assert_refused(message, module.backward, np.zeros(shape))
+        for module in (LeakyReLUModule(), ELUModule()):  # an integer slope would be 0
+            message = 'x must be float32 or float64, got int64'
+            self.assert_refused(message, module.forward, np.array([-1, 2], np.int64), error=TypeError)
 
     def test_softmax(self):
         module = SoftMaxModule()

@@ -2,7 +2,7 @@
 
     python benchmarks/back_to_back.py [--repeats 1]
 
-The time is that of the whole command, from the start of Python to the last plot; a pair takes some 22 minutes on two
+The time is that of the whole command, from the start of Python to the last plot; a pair takes some 21 minutes on two
 cores. Every other pair runs in reverse, so that a machine that slows down favours neither.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from train_utils import ArgumentParser, number  # noqa: E402
+from train_utils import ArgumentParser, RunError, number, run_script  # noqa: E402
 
 SPEEDRUN, CONVNET = 'experiments/speedrun.py', 'train_convnet_pytorch.py'
 
@@ -27,15 +27,20 @@ def run(script, seed):
         out_dir = Path(folder) / 'run'
         start = timeit.default_timer()
         command = [sys.executable, script, '--seed', str(seed), '--out_dir', str(out_dir)]
-        subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
+        if subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL).returncode:
+            raise RunError(f'{script} failed')
         return timeit.default_timer() - start, json.loads((out_dir / 'summary.json').read_text())
 
 
-def main():
+def parse_flags():
     parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--repeats', type=number(int, 1), default=1, help='pairs of runs, the seeds from 42 up')
+    return parser.parse_args()
+
+
+def compare(flags):
     ratios = []
-    for repeat in range(parser.parse_args().repeats):
+    for repeat in range(flags.repeats):
         seconds = {}
         for script in (SPEEDRUN, CONVNET)[:: 1 if repeat % 2 == 0 else -1]:
             seconds[script], summary = run(script, 42 + repeat)
@@ -47,4 +52,4 @@ def main():
 
 
 if __name__ == '__main__':
-    main()
+    run_script(compare, parse_flags())

@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from train_utils import ArgumentParser, number  # noqa: E402
+from train_utils import ArgumentParser, RunError, number, run_script  # noqa: E402
 
 
 def run(processes, threads, steps, batch_size, out_dir):
@@ -34,11 +34,12 @@ def run(processes, threads, steps, batch_size, out_dir):
     words += ['--dataset', 'shapes10', '--max_steps', steps, '--eval_freq', steps, '--batch_size', batch_size]
     environment = os.environ | {'OMP_NUM_THREADS': str(threads)}
     command = [sys.executable, *map(str, words), '--out_dir', str(out_dir)]
-    subprocess.run(command, cwd=ROOT, env=environment, check=True)
+    if subprocess.run(command, cwd=ROOT, env=environment).returncode:
+        raise RunError(f'train_convnet_pytorch.py failed in {processes} processes')
     return json.loads((out_dir / 'summary.json').read_text())
 
 
-def main():
+def parse_flags():
     parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         '--steps', type=number(int, 2), default=40, help='training steps of each run; the first is not timed'
@@ -48,6 +49,10 @@ def main():
     flags = parser.parse_args()
     if flags.batch_size % 2:
         parser.error(f'--batch_size must be even, for two processes, got {flags.batch_size}')
+    return flags
+
+
+def compare(flags):
     found = {1: [], 2: []}
     for _ in range(flags.repeats):
         for processes, summaries in found.items():
@@ -65,4 +70,4 @@ def main():
 
 
 if __name__ == '__main__':
-    main()
+    run_script(compare, parse_flags())

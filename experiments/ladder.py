@@ -2,7 +2,7 @@
 
     python experiments/ladder.py                              # do every run that results/ does not hold yet
     python experiments/ladder.py ladder/adam speedrun         # only these rows
-    python experiments/ladder.py --list                       # show the rows and what is missing
+    python experiments/ladder.py --list                       # show the rows, and how many of their runs are done
     python experiments/ladder.py --storage postgresql://...   # on several machines: each call is a worker;
                                                               # pip install psycopg2-binary first
 
@@ -120,7 +120,7 @@ def open_study(storage):
 
 def work(storage, wanted):
     """Does the wanted runs, side by side with every other worker on the same storage."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # a run says itself why it failed
     RUNS.mkdir(parents=True, exist_ok=True)
     with FileLock(RUNS / 'ladder.lock'):  # one worker at a time makes the tables and fills the queue
         try:
@@ -140,7 +140,7 @@ def parse_flags():
     parser.add_argument(
         '--storage', default=f'sqlite:///{RUNS}/ladder.db', help="where Optuna keeps the queue: SQLAlchemy's URL"
     )
-    parser.add_argument('--list', action='store_true', help='show the rows with the runs that are missing')
+    parser.add_argument('--list', action='store_true', help='show the rows, and how many of their runs are done')
     flags = parser.parse_args()
     for name in flags.rows:
         if name not in ROWS:

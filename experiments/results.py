@@ -253,7 +253,7 @@ the assignment's. The accuracy is that on the 5,000 images kept apart.
 {ladder}
 
 Then added up: each row has the flags of those above it, its own added or in their place, and its gain over the row
-above.
+above; that of the first is over the default.
 
 {steps}
 """

@@ -14,7 +14,7 @@ many steps of Muon learn more; the first steps, a little more than half of all, 
 the price; after the first pass, only the half of the images with the highest loss is seen; the orthogonalisation
 iterates on the small Gram matrix, in the precision of the convolutions.
 
-A run that is cut off starts again: there is no checkpoint.
+There is no checkpoint: a run that is cut off is begun again, with --overwrite.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ HARD_FROM, HARD_SHARE = 1, 0.5  # from that epoch on, only this share of the ima
 MUON = {'lr': 0.18, 'momentum': 0.6, 'nesterov': True}
 # Learning rates for the gradient of the loss summed over the batch, falling to 0 like Muon's.
 BIAS_LR, HEAD_LR, SGD_MOMENTUM = 0.053, 0.67, 0.85
-WEIGHT_DECAY = 2e-6 * BATCH_SIZE  # share of a weight that a step takes, beside Muon
+WEIGHT_DECAY = 2e-6 * BATCH_SIZE  # share of a weight that each gradient takes at the first learning rate, beside Muon
 WHITENING_BIAS_EPOCHS = 3
 
 
@@ -116,7 +116,7 @@ class SpeedNet(nn.Module):
         """Sets the first filters from normalised images (N, 3, H, W).
 
         With V Λ V^T the covariance of their 2 x 2 patches, the filters are the 12 rows of (Λ + eps)^(-1/2) V^T, so that
-        their outputs are uncorrelated with variance 1, and the negatives of those rows, since GELU halves the plane.
+        their outputs are uncorrelated with variance 1, and the negatives of those rows, since GELU passes on one sign.
         """
         patches = images.unfold(2, 2, 1).unfold(3, 2, 1).permute(0, 2, 3, 1, 4, 5).reshape(-1, 12).double()
         eigenvalues, V = torch.linalg.eigh(patches.T @ patches / len(patches))

@@ -97,10 +97,21 @@ def bomb():
     return file.getvalue()
 
 
+def overlapping_bomb():
+    """A zip file of 200 kB that unpacks to 100 MB: a thousand files that are the same 100 kB."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, 'w') as archive:
+        archive.writestr('layer0.weight.npy', bytes(10**5))
+        archive.filelist *= 1000
+    return file.getvalue()
+
+
+@pytest.mark.parametrize('bomb', [bomb, overlapping_bomb])
 @pytest.mark.parametrize('script', SCRIPTS)
-def test_a_checkpoint_that_unpacks_to_more_than_its_size(quick, monkeypatch, capsys, data_dir, tmp_path, script):
+def test_a_checkpoint_that_unpacks_to_more_than_its_size(quick, monkeypatch, capsys, data_dir, tmp_path, script, bomb):
     interrupted_run(monkeypatch, 'count_step', 3, script, data_dir, tmp_path)
     (tmp_path / CHECKPOINTS[script]).write_bytes(bomb())
+    monkeypatch.setattr(zipfile.ZipFile, 'testzip', lambda *args: pytest.fail('it was unpacked'))
     monkeypatch.setattr(torch, 'load', lambda *args, **kwargs: pytest.fail('it was unpacked'))
     monkeypatch.setattr(np.lib.npyio.NpzFile, '__getitem__', lambda *args: pytest.fail('it was unpacked'))
     status, line = failing_short_run(capsys, script, data_dir, tmp_path, '--resume')

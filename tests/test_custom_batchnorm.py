@@ -1,6 +1,5 @@
 """Question 3 as a user meets it: shapes and errors, precision, what is saved for backward, autocast, torch.compile."""
 
-import itertools
 import shutil
 from types import SimpleNamespace
 
@@ -73,40 +72,12 @@ def test_eval_mode_uses_the_batch_too(version):
 
 
 @pytest.mark.parametrize('version', VERSIONS)
-def test_eps_is_added_to_the_variance(version):
-    x = torch.tensor([[-1.0], [1.0]])
-    torch.testing.assert_close(version(1, eps=3.0)(x), x / 2)  # variance 1, sqrt(1 + 3) = 2
-
-
-@pytest.mark.parametrize('version', VERSIONS)
 def test_constant_column_gives_beta_and_finite_gradients(version):
     _, gamma, beta, dout = example()
     x = torch.full((64, 8), 3.0, requires_grad=True)
     out, *gradients = results(through_module(version), (x, gamma, beta), dout)
     torch.testing.assert_close(out, beta.detach().expand(64, 8))
     assert all(g.isfinite().all() for g in gradients)
-
-
-@pytest.mark.parametrize('version', VERSIONS)
-@pytest.mark.parametrize(
-    'shape, message',
-    [
-        ((10, 5), r'expected input of shape \(B, 4\), got \(10, 5\)'),
-        ((4,), r'expected input of shape \(B, 4\), got \(4,\)'),
-        ((10, 4, 3), r'expected input of shape \(B, 4\), got \(10, 4, 3\)'),
-        ((1, 4), 'expected a batch of 2 or more .* got 1'),
-        ((0, 4), 'expected a batch of 2 or more .* got 0'),
-    ],
-)
-def test_wrong_shape(version, shape, message):
-    with pytest.raises(ValueError, match=message):
-        version(4)(torch.zeros(shape))
-
-
-@pytest.mark.parametrize('version', VERSIONS)
-def test_integer_input(version):
-    with pytest.raises(TypeError, match=r'expected floating-point input, got torch\.uint8'):
-        version(4)(torch.zeros(10, 4, dtype=torch.uint8))
 
 
 def test_function_checks_and_defaults():
@@ -212,16 +183,6 @@ def manual_backward(inputs, dout, needed):
         return CustomBatchNormManualFunction.backward(ctx, dout)
 
 
-@pytest.mark.parametrize('needed', list(itertools.product([False, True], repeat=3)))
-def test_backward_returns_only_what_is_needed(needed):
-    *inputs, dout = example()
-    _, *full = results(batch_norm, inputs, dout)
-    *gradients, deps = manual_backward(inputs, dout, needed)
-    assert deps is None
-    for gradient, need, expected in zip(gradients, needed, full, strict=True):
-        assert torch.equal(gradient, expected) if need else gradient is None
-
-
 def test_backward_computes_only_what_is_needed():
     class CountOperations(TorchDispatchMode):
         count = 0
@@ -266,7 +227,7 @@ def test_gradient_penalty_equals_torch():
     torch.manual_seed(1)
     theirs = penalty(through_module(nn.BatchNorm1d))
     for a, b in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)  # some thousands of roundings of 1e-16
 
 
 def test_first_backward_is_the_same_with_create_graph():
@@ -295,20 +256,6 @@ def test_output_may_be_modified_in_place():
 
 
 # Precision and compilation
-
-
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
-def test_half_precision_input_has_float32_statistics(dtype):
-    x, gamma, beta, dout = example(512, 8)
-    x, dout = (100 + x).detach().to(dtype).requires_grad_(), dout.to(dtype)
-    actual = results(batch_norm, (x, gamma, beta), dout)
-    assert [t.dtype for t in actual] == [dtype, dtype, torch.float32, torch.float32]
-    exact = results(batch_norm, [t.detach().double().requires_grad_() for t in (x, gamma, beta)], dout.double())
-    # Only the stored results are rounded; a mean near 100 rounded to bfloat16 would be off by up to 0.25.
-    for name, a, b in zip(NAMES, actual, exact, strict=True):
-        eps = torch.finfo(a.dtype).eps
-        tolerance = eps * b.abs() if a.dtype == dtype else 1e-3
-        assert ((a - b).abs() <= tolerance + 1e-4).all(), name
 
 
 def test_autocast_between_linear_layers():

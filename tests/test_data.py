@@ -6,8 +6,10 @@ import hashlib
 import os
 import pickle
 import pickletools
+import struct
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import batches
@@ -332,6 +334,18 @@ def test_bombs_are_refused(tmp_path, data):
     # A bomb that goes off takes the memory of the machine, or years.
     with pytest.raises(DataError):
         load_bytes(tmp_path, data)
+
+
+def test_one_text_cannot_be_encoded_again_and_again(tmp_path):
+    text = b'X' + struct.pack('<I', 200_000) + bytes(200_000) + b'q\x01'
+    again = b'h\x00h\x01h\x02\x86R' * 300
+    data = b'\x80\x02c_codecs\nencode\nq\x00' + text + b'X\x06\0\0\0latin1q\x02](' + again + b'e.'
+    tracemalloc.start()
+    with pytest.raises(DataError, match=r'\(it has more bytes than the file\)'):
+        load_bytes(tmp_path, data)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10 * len(data)
 
 
 VALID = [batches.batch_bytes(*batches.random_batch(2, np.random.default_rng(0)), protocol=p) for p in (2, 3, 4)]
@@ -681,8 +695,7 @@ def test_state_of_other_images_or_labels_is_refused(raw):
         with pytest.raises(DataError) as error:
             cifar10_utils.make_data_sets(images, labels, *raw[2:])['train'].load_state_dict(state)
         assert str(error.value) == (
-            'the training data are not those that the run was started with: '
-            'bring those back, or start again with --overwrite'
+            'the data are not those that the run was started with: bring those back, or start again with --overwrite'
         )
 
 

@@ -73,7 +73,11 @@ class Handler(BaseHTTPRequestHandler):
         if start and behaviour != 'hides':
             self.send_header('Content-Range', f'bytes {start + (behaviour == "lies")}-{len(data) - 1}/{len(data)}')
         self.send_header('Content-Length', len(data) - start)
+        if behaviour == 'endless':  # a chunk that is longer than all that was announced
+            self.send_header('Transfer-Encoding', 'chunked')
         self.end_headers()
+        if behaviour == 'endless':
+            data = b'%x\r\n' % (10 * len(data)) + bytes(10 * len(data)) + b'\r\n0\r\n\r\n'
         if behaviour == 'cut' or (behaviour in ('refuses_range', 'ignores_range', 'lies', 'hides') and not visits):
             data = data[: start + len(self.server.archive) // 3]
         try:
@@ -144,6 +148,17 @@ def test_folder_that_is_empty_is_filled(server, target, original):
     assert_complete(target, original)
 
 
+@pytest.mark.parametrize('dangling', [False, True])
+def test_link_to_a_folder_that_is_empty_or_missing_stays_a_link(server, tmp_path, original, dangling):
+    link, folder = tmp_path / 'link', tmp_path / 'disk' / 'data' / 'folder'
+    link.symlink_to(folder)
+    if not dangling:
+        folder.mkdir(parents=True)
+    cifar10_utils.get_cifar10(link, data_url=server.url('good'))
+    assert link.is_symlink()
+    assert_complete(folder, original)
+
+
 def test_folder_that_holds_something_is_never_fetched(server, target):
     target.mkdir(parents=True)
     (target / 'notes.txt').write_text('mine')
@@ -212,6 +227,7 @@ def test_data_url_comes_first_and_alone_if_it_works(server, target, original):
         ('missing', 'HTTP status 404'),
         ('unavailable', 'HTTP status 503'),
         ('wrong', 'what it sent has another MD5 than {md5}, and was deleted'),
+        ('endless', 'it does not offer the {n} bytes of the archive, or does not say how many it has'),
         ('page', 'it does not offer the {n} bytes of the archive, or does not say how many it has'),
     ],
 )

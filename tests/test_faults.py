@@ -27,6 +27,7 @@ from conftest import (
 )
 from test_resume import STATEFUL, interrupted_run
 
+from cifar10_utils import load_cifar10
 from train_utils import previous_of, run_script
 
 LONG = {  # some seconds, evaluated often
@@ -79,6 +80,34 @@ def test_the_checkpoint_before_is_taken(quick, monkeypatch, capsys, data_dir, tm
 
 
 @pytest.mark.parametrize('script', SCRIPTS)
+def test_a_damaged_checkpoint_does_not_take_the_place_of_the_one_before(quick, monkeypatch, data_dir, tmp_path, script):
+    interrupted_run(monkeypatch, 'count_step', 4, script, data_dir, tmp_path)
+    checkpoint = tmp_path / CHECKPOINTS[script]
+    checkpoint.write_bytes(b'damaged')
+    previous = previous_of(checkpoint).read_bytes()
+    interrupted_run(monkeypatch, 'count_step', 4, script, data_dir, tmp_path, '--resume')
+    assert checkpoint.read_bytes() != b'damaged'
+    assert previous_of(checkpoint).read_bytes() == previous
+
+
+@pytest.mark.parametrize('script', SCRIPTS)
+@pytest.mark.parametrize('error', [MemoryError(), RuntimeError('CUDA out of memory.'), PermissionError(13, 'Denied')])
+def test_a_checkpoint_that_cannot_be_read_now_is_not_called_damaged(
+    quick, monkeypatch, capsys, data_dir, tmp_path, script, error
+):
+    interrupted_run(monkeypatch, 'count_step', 4, script, data_dir, tmp_path)
+    before = snapshot(tmp_path)
+
+    def failing(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr('numpy.load' if script == 'train_mlp_numpy' else 'torch.load', failing)
+    status, line = failing_short_run(capsys, script, data_dir, tmp_path, '--resume')
+    assert status == 1 and 'damaged' not in line
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize('script', SCRIPTS)
 def test_two_damaged_checkpoints_are_refused(quick, monkeypatch, data_dir, tmp_path, script):
     interrupted_run(monkeypatch, 'count_step', 4, script, data_dir, tmp_path)
     for path in (tmp_path / CHECKPOINTS[script], previous_of(tmp_path / CHECKPOINTS[script])):
@@ -93,20 +122,22 @@ def test_two_damaged_checkpoints_are_refused(quick, monkeypatch, data_dir, tmp_p
 
 
 @pytest.mark.parametrize('script', SCRIPTS)
-@pytest.mark.parametrize('changed', ['pixel', 'label'])
+@pytest.mark.parametrize('changed', ['pixel', 'label', 'test image'])
 def test_a_run_is_not_resumed_with_other_data(quick, monkeypatch, capsys, data_dir, tmp_path, script, changed):
     shutil.copytree(data_dir, tmp_path / 'data')
     interrupted_run(monkeypatch, 'count_step', 4, script, tmp_path / 'data', tmp_path / 'run')
-    batch = tmp_path / 'data' / 'data_batch_3'
+    batch = tmp_path / 'data' / ('test_batch' if changed == 'test image' else 'data_batch_3')
     content = bytearray(batch.read_bytes())
     place = content.index(b'labels') + 10 if changed == 'label' else len(content) // 2
+    if changed == 'test image':
+        place = content.index(load_cifar10(data_dir)[2][0].tobytes())
     while changed == 'label' and content[place : place + 1] != b'K':  # the opcode before a label
         place += 1
     content[place + 1] ^= 1
     batch.write_bytes(content)
     before = snapshot(tmp_path / 'run')
     status, line = failing_short_run(capsys, script, tmp_path / 'data', tmp_path / 'run', '--resume')
-    assert status == 1 and 'training data' in line
+    assert status == 1 and 'the data are not those' in line
     assert snapshot(tmp_path / 'run') == before
 
 

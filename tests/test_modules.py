@@ -84,44 +84,14 @@ def test_mlp_leaves_its_inputs_and_parameters_alone():
     assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
 
 
-# Dtypes
-
-
-@pytest.mark.parametrize('dtype', DTYPES)
-def test_modules_keep_the_dtype(dtype):
-    for module in modules(dtype):
-        out = module.forward(random(B, 4, dtype=dtype))
-        assert out.dtype == dtype
-        assert module.backward(random(*out.shape, dtype=dtype)).dtype == dtype
-        for name, param in getattr(module, 'params', {}).items():
-            assert param.dtype == module.grads[name].dtype == dtype
-
-
-@pytest.mark.parametrize('dtype', DTYPES)
-@pytest.mark.parametrize(
-    'y', [np.eye(3)[[0, 2]], np.eye(3, dtype=np.float32)[[0, 2]], np.eye(3, dtype=int)[[0, 2]], np.array([0, 2])]
-)
-def test_cross_entropy_keeps_the_dtype_of_x_whatever_the_targets(dtype, y):
-    x = np.full((2, 3), 1 / 3, dtype)
-    assert CrossEntropyModule().forward(x, y).dtype == dtype
-    assert CrossEntropyModule().backward(x, y).dtype == dtype
-
-
-@pytest.mark.parametrize('dtype', DTYPES)
-def test_mlp_keeps_the_dtype(dtype):
-    mlp = MLP(N_INPUTS, N_HIDDEN, N_CLASSES, dtype)
-    probabilities = mlp.forward(random(B, N_INPUTS, dtype=dtype))
-    mlp.backward(CrossEntropyModule().backward(probabilities, np.zeros(B, int)))
-    assert probabilities.dtype == dtype
-    for layer in mlp.linear_layers:
-        assert [array.dtype for array in [*layer.params.values(), *layer.grads.values()]] == [dtype] * 4
+# Precision
 
 
 def test_float32_computes_what_float64_does():
     x = random(B, N_INPUTS)
     single, double = (with_ordinary_weights(MLP(N_INPUTS, N_HIDDEN, N_CLASSES, dtype)) for dtype in DTYPES)
     # Logits up to 10, summed in three layers: some tens of roundings of 6e-8.
-    np.testing.assert_allclose(single.forward(x.astype(np.float32)), double.forward(x), rtol=1e-4)
+    np.testing.assert_allclose(single.forward(x.astype(np.float32)), double.forward(x), rtol=1e-5)
 
 
 # Initialisation
@@ -239,63 +209,6 @@ def test_images_are_flattened():
 # Errors name what was expected and what came
 
 
-@pytest.mark.parametrize('shape', [(B, 3), (B, 5), (4,), (B, 4, 1)])
-def test_linear_refuses_x_of_a_wrong_shape(shape):
-    with pytest.raises(ValueError) as error:
-        LinearModule(4, 3).forward(np.zeros(shape))
-    assert str(error.value) == f'x must have shape (B, 4), got {shape}'
-
-
-@pytest.mark.parametrize('shape', [(B, 4), (B - 1, 3), (1, 3), (3,), ()])
-def test_linear_refuses_dout_of_a_wrong_shape(shape):
-    module = LinearModule(4, 3)
-    module.forward(np.zeros((B, 4)))
-    with pytest.raises(ValueError) as error:
-        module.backward(np.zeros(shape))
-    assert str(error.value) == f'dout must have shape ({B}, 3), got {shape}'
-
-
-@pytest.mark.parametrize('module', [*ACTIVATIONS, SoftMaxModule])
-@pytest.mark.parametrize('shape', [(B, 1), (1, 3), (3,), (B, 4), ()])  # the first three and the last would broadcast
-def test_elementwise_modules_refuse_dout_of_a_wrong_shape(module, shape):
-    module = module()
-    module.forward(np.zeros((B, 3)))
-    with pytest.raises(ValueError) as error:
-        module.backward(np.zeros(shape))
-    assert str(error.value) == f'dout must have shape ({B}, 3), got {shape}'
-
-
-@pytest.mark.parametrize('shape', [(3,), (B, 3, 1), ()])
-def test_softmax_and_cross_entropy_refuse_x_of_a_wrong_shape(shape):
-    message = r'x must have shape \(B, C\), got \('
-    with pytest.raises(ValueError, match=message):
-        SoftMaxModule().forward(np.zeros(shape))
-    for method in (CrossEntropyModule().forward, CrossEntropyModule().backward):
-        with pytest.raises(ValueError, match=message):
-            method(np.zeros(shape), np.zeros(B, int))
-
-
-@pytest.mark.parametrize(
-    ('y', 'message'),
-    [
-        (np.zeros((B, 2)), r'y must have shape \(6, 3\), got \(6, 2\)'),
-        (np.zeros((B, 1)), r'y must have shape \(6, 3\), got \(6, 1\)'),  # would broadcast
-        (np.zeros((1, 3)), r'y must have shape \(6, 3\), got \(1, 3\)'),  # would broadcast
-        (np.zeros(3), r'y must have shape \(6, 3\), got \(3,\)'),  # would broadcast
-        (np.zeros(B), r'y must have shape \(6, 3\), got \(6,\)'),  # classes as floats
-        (np.zeros((B, 2), int), r'y must have shape \(6, 3\), got \(6, 2\)'),
-        (np.zeros(5, int), r'y must have shape \(6,\), got \(5,\)'),
-        (np.zeros(1, int), r'y must have shape \(6,\), got \(1,\)'),  # would broadcast
-        (np.array([0, 1, 2, 3, 0, 0]), r'classes must lie in 0 ... 2, got 0 ... 3'),
-        (np.array([0, 1, 2, -1, 0, 0]), r'classes must lie in 0 ... 2, got -1 ... 2'),  # -1 would be the last class
-    ],
-)
-def test_cross_entropy_refuses_wrong_targets(y, message):
-    for method in (CrossEntropyModule().forward, CrossEntropyModule().backward):
-        with pytest.raises(ValueError, match=message):
-            method(np.full((B, 3), 1 / 3), y)
-
-
 def test_mlp_refuses_wrong_shapes():
     mlp = MLP(12, [5], 3)
     for shape in ((B, 11), (B, 3, 2, 3)):
@@ -334,19 +247,6 @@ def test_softmax_gradient_sums_to_zero(x):
     module = SoftMaxModule()
     module.forward(x)
     np.testing.assert_allclose(module.backward(np.sin(x)).sum(axis=1), 0, atol=1e-14)
-
-
-@examples
-@given(logits, st.data())
-def test_integer_and_one_hot_targets_are_the_same(x, data):
-    n, n_classes = x.shape
-    labels = np.array(data.draw(st.lists(st.integers(0, n_classes - 1), min_size=n, max_size=n)))
-    p, one_hot, module = SoftMaxModule().forward(x), np.eye(n_classes)[labels], CrossEntropyModule()
-    for y in (labels.astype(np.uint8), one_hot.astype(int), one_hot.astype(np.float32)):
-        assert module.forward(p, y) == module.forward(p, one_hot)
-        assert np.array_equal(module.backward(p, y), module.backward(p, one_hot))
-    assert module.forward(p, one_hot) >= 0
-    assert np.all(module.backward(p, one_hot) <= 0)
 
 
 @examples
@@ -419,6 +319,8 @@ def test_torch_and_numpy_draw_the_same_weights():
     [('torch', nn.BatchNorm1d), ('autograd', CustomBatchNormAutograd), ('manual', CustomBatchNormManualModule)],
 )
 def test_torch_batch_norm_stands_before_the_activation(batch_norm, module):
+    np.random.seed(0)
+    torch.manual_seed(0)
     mlp = mlp_pytorch.MLP(N_INPUTS, N_HIDDEN, N_CLASSES, batch_norm=batch_norm)
     assert types(mlp) == [nn.Linear, module, nn.ReLU] * 2 + [nn.Linear]
     hidden = []

@@ -207,6 +207,14 @@ def test_resume_of_nothing_starts_and_says_so(quick, capsys, data_dir, tmp_path,
     assert_same_run(tmp_path / 'new', tmp_path / 'whole')
 
 
+@pytest.mark.parametrize('script', SCRIPTS)
+def test_resume_before_the_first_checkpoint_starts_and_says_so(quick, monkeypatch, capsys, data_dir, tmp_path, script):
+    whole = short_run(script, data_dir, tmp_path / 'whole')
+    interrupted_run(monkeypatch, 'count_step', 1, script, data_dir, tmp_path / 'cut')
+    assert short_run(script, data_dir, tmp_path / 'cut', '--resume') == whole
+    assert f'no checkpoint in {tmp_path / "cut"} yet' in capsys.readouterr().out
+
+
 def test_tensorboard_shows_each_evaluation_of_a_resumed_run_once(quick, monkeypatch, data_dir, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -348,8 +356,9 @@ def test_a_damaged_or_hostile_checkpoint_is_refused(quick, monkeypatch, capsys, 
 
 
 @pytest.mark.parametrize('script', SCRIPTS[:2])
-def test_the_checkpoint_of_another_network_is_refused(quick, monkeypatch, capsys, data_dir, tmp_path, script):
-    for name, units in [('run', 8), ('other', 9)]:
+@pytest.mark.parametrize('other', [1, 9])
+def test_the_checkpoint_of_another_network_is_refused(quick, monkeypatch, capsys, data_dir, tmp_path, script, other):
+    for name, units in [('run', 8), ('other', other)]:
         run = (script, data_dir, tmp_path / name, '--dnn_hidden_units', units)
         interrupted_run(monkeypatch, 'count_step', 3, *run)
     checkpoint = tmp_path / 'run' / CHECKPOINTS[script]

@@ -168,6 +168,14 @@ def test_figure_script_writes_a_png(tmp_path):
     assert path.stat().st_size < 260_000
 
 
+@pytest.mark.parametrize(('name', 'status'), [('figure.xyz', 2), ('file/figure.png', 1)])
+def test_figure_script_says_in_a_line_what_it_cannot_write(tmp_path, name, status):
+    (tmp_path / 'file').touch()
+    result = subprocess.run([sys.executable, module.__file__, tmp_path / name], capture_output=True, text=True)
+    assert result.returncode == status and 'Traceback' not in result.stderr
+    assert result.stderr.splitlines()[-1].startswith('shapes10.py: ')
+
+
 def test_importing_draws_in_numpy_only():
     code = 'import sys, shapes10; shapes10.shapes10(n_train=10, n_test=10); print(sys.modules.keys())'
     loaded = subprocess.run(

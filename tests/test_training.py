@@ -451,8 +451,11 @@ def test_processes_that_outnumber_the_gpus_all_compute_on_the_cpu(monkeypatch, l
 
 def test_processes_that_have_read_different_checkpoints_do_not_train(monkeypatch):
     machine = torch_utils.Machine(parse('train_mlp_pytorch'))
-    machine.check_same_step(4)
-    monkeypatch.setattr(machine, 'mean', lambda step: [(step.item() + 4) / 2])  # of this process and one at step 4
+    machine.check_same_step(2**24 + 1)
+    monkeypatch.setattr(machine, 'world_size', 2)
+    monkeypatch.setattr(
+        'torch.distributed.all_gather_object', lambda steps, mine: steps.__setitem__(slice(2), [4, mine])
+    )
     machine.check_same_step(4)
     with pytest.raises(RunError, match='--out_dir'):
         machine.check_same_step(2)
