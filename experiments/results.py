@@ -57,7 +57,7 @@ PRINTED = {
         'mistakes': 'python tests/mistakes/run.py',
         'kill': 'python tests/kill.py',
         'fuzz': 'python tests/fuzz.py',
-        'versions': 'pytest, with the oldest versions that requirements.txt admits and the newest',
+        'versions': 'pytest -W default, with the oldest versions that requirements.txt admits; pytest, with the newest',
     },
 }
 
