@@ -680,7 +680,7 @@ def _open(url, start, timeout):
 
 
 def _chunks(response):
-    """The bytes of a response as they come in; it never has more of them than its length."""
+    """The bytes of a response as they come in: no more than it announced, since it is not chunked."""
     while True:
         with _network_errors():
             chunk = response.read1(2**16)

@@ -1,8 +1,6 @@
 """predict.py: any picture, one clear line for what is none."""
 
 import argparse
-import struct
-import zlib
 
 import numpy as np
 import pytest
@@ -135,14 +133,9 @@ def test_a_huge_picture_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('side', [10_000, 30_000])
 def test_a_photo_too_large_for_pillow_is_no_broken_one(tmp_path, side):
-    header = struct.pack('>II5B', side, side, 8, 2, 0, 0, 0)
-    chunks = [(b'IHDR', header), (b'IDAT', b''), (b'IEND', b'')]
-    parts = [
-        struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data)) for kind, data in chunks
-    ]
-    (tmp_path / 'big.png').write_bytes(b'\x89PNG\r\n\x1a\n' + b''.join(parts))
+    (tmp_path / 'big.ppm').write_bytes(f'P6 {side} {side} 255\n'.encode())  # the header is enough
     with pytest.raises(RunError, match=f'{side}x{side} pixels: expected at most'):
-        predict.read_picture(tmp_path / 'big.png')
+        predict.read_picture(tmp_path / 'big.ppm')
 
 
 def test_good_pictures_are_answered_although_others_are_bad(runs, tmp_path, capsys):
