@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from torch_utils import has_amx
+
 # Table 1. A number is the output channels of a convolution, 'M' a max-pool.
 LAYERS = [64, 'M', 128, 'M', 256, 256, 'M', 512, 512, 'M', 512, 512, 'M']
 
@@ -13,7 +15,7 @@ class Conv3x3(nn.Conv2d):
 
     Forward:   Y = P Wᵀ + b, where a row of P holds what one position of one image reads: 3x3 pixels of each channel
 
-    Images of fewer positions than a filter has are computed just so on a CPU, as one matrix product: oneDNN's gradient
+    Images of up to 8 positions, with AMX 16, are computed just so on a CPU, as one matrix product: oneDNN's gradient
     of W is slow for them. Everything else is left to PyTorch's convolution, which need not form P.
 
     Shape: x (B, n_in, H, W), out (B, n_out, H, W), weight W (n_out, n_in, 3, 3), bias (n_out,).
@@ -24,7 +26,7 @@ class Conv3x3(nn.Conv2d):
 
     def forward(self, x):
         height, width = x.shape[2:]
-        if height * width >= 9 or not x.is_cpu:
+        if not x.is_cpu or height * width > (16 if has_amx() else 8):
             return super().forward(x)
         x = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))  # (B, H + 2, W + 2, n_in)
         P = torch.cat([x[:, i : i + height, j : j + width] for i in range(3) for j in range(3)], dim=3)

@@ -31,6 +31,7 @@ from torch_utils import (
     make_scheduler,
     make_writer,
     predict_logits,
+    reuse_freed_memory,
     save_checkpoint,
 )
 from train_utils import (
@@ -85,6 +86,7 @@ def parse_flags(argv=None):
 
 def train(flags):
     """Trains and returns the history, a dict per evaluation."""
+    reuse_freed_memory()
     machine = Machine(flags)
     run = Run(flags, record=machine.rank == 0, compute=machine.compute)
     data = load_data(flags, flags.standardize)
@@ -129,7 +131,8 @@ def train(flags):
                 loss = cross_entropy(logits, y)
             optimizer.zero_grad()
             loss.backward()
-            optimizer.step()
+            with machine.autocast():  # Muon multiplies matrices
+                optimizer.step()
             scheduler.step()
             if ema:
                 ema.update_parameters(model)

@@ -147,7 +147,8 @@ def train(flags):
                 loss = cross_entropy(logits, y)
             optimizer.zero_grad()
             loss.backward()
-            optimizer.step()
+            with machine.autocast():  # Muon multiplies matrices
+                optimizer.step()
             if flags.l1_penalty:
                 soft_threshold_(weights, flags.l1_penalty * scheduler.get_last_lr()[0])
             if flags.prune_below:

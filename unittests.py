@@ -807,7 +807,7 @@ class TestBatchNorm(GradientTestCase):
 
 
 class TestConvolution(GradientTestCase):
-    shapes = ((1, 3, 2, 1), (3, 2, 4, 2), (2, 4, 3, 5))  # (B, in, out, height = width); below 3 a matrix product
+    shapes = ((1, 3, 2, 1), (3, 2, 4, 2), (2, 4, 3, 5))  # (B, in, out, height = width); of 2 a matrix product
 
     def test_gradients_against_central_differences(self):
         for B, n_in, n_out, height in self.shapes:

@@ -38,6 +38,13 @@ NETWORKS = {
         '--small_images 0.5 --tta --eval_freq 400',
         title='best ConvNet (4)',
     ),
+    'convnet_longer': Row(
+        CONVNET,
+        '--optimizer muon --learning_rate 0.1 --momentum 0.6 --nesterov --lr_schedule cosine --batch_size 500 '
+        '--epochs 42 --label_smoothing 0.1 --standardize --augment --cutout 0 --cutmix 0.5 --mix_until 0.85 '
+        '--small_images 0.5 --tta --eval_freq 600',
+        title='best ConvNet (4)',
+    ),
     'speedrun': Row('experiments/speedrun.py', seeds=5, title='speedrun'),
 }
 

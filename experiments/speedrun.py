@@ -18,7 +18,6 @@ There is no checkpoint: a run that is cut off is begun again, with --overwrite.
 """
 
 import contextlib
-import ctypes
 import sys
 import timeit
 from pathlib import Path
@@ -30,7 +29,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from torch_utils import Machine, Muon, accuracy, add_machine_flags
+from torch_utils import Machine, Muon, accuracy, add_machine_flags, reuse_freed_memory
 from train_utils import ArgumentParser, Run, add_run_flags, load_data, number, run_script
 
 BATCH_SIZE = 500
@@ -54,15 +53,6 @@ def parse_flags(argv=None):
     add_machine_flags(parser, precision='auto')
     parser.set_defaults(batch_size=BATCH_SIZE, max_steps=0, eval_freq=10**9, resume=None)
     return parser.parse_args(argv)
-
-
-def reuse_freed_memory():
-    """Makes glibc keep what is freed for the next step: asking the system for each large tensor costs a CPU 15 %."""
-    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None) if sys.platform == 'linux' else None
-    if mallopt:
-        M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1
-        mallopt(M_MMAP_MAX, 0)
-        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def matrix_product_rate(machine):

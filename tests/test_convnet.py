@@ -92,16 +92,18 @@ def test_the_convolution_is_pytorchs_at_every_size(height, width, memory_format)
 
 
 @pytest.mark.parametrize(
-    ('device', 'dtype', 'size', 'operation'),
+    ('device', 'dtype', 'amx', 'size', 'operation'),
     [
-        ('cpu', torch.float32, (2, 4), 'addmm'),
-        ('cpu', torch.float32, (3, 3), 'convolution'),
-        ('cpu', torch.float32, (5, 4), 'convolution'),
-        ('cpu', torch.bfloat16, (2, 4), 'addmm'),
-        ('meta', torch.float32, (2, 4), 'convolution'),  # stands for any other device
+        ('cpu', torch.float32, False, (2, 4), 'addmm'),
+        ('cpu', torch.float32, False, (3, 3), 'convolution'),
+        ('cpu', torch.bfloat16, False, (2, 4), 'addmm'),
+        ('cpu', torch.float32, True, (4, 4), 'addmm'),
+        ('cpu', torch.float32, True, (5, 4), 'convolution'),
+        ('meta', torch.float32, True, (2, 4), 'convolution'),  # stands for any other device
     ],
 )
-def test_only_tiny_images_on_a_cpu_are_a_matrix_product(device, dtype, size, operation):
+def test_only_tiny_images_on_a_cpu_are_a_matrix_product(device, dtype, amx, size, operation, monkeypatch):
+    monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda: {'amx_bf16': amx}, raising=False)
     layer = Conv3x3(4, 5).to(device, dtype)
     with FlopCounterMode(display=False) as counter:
         layer(torch.zeros(3, 4, *size, device=device, dtype=dtype))
