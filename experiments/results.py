@@ -46,6 +46,7 @@ PRINTED = {
         'numpy_mlp': 'python benchmarks/numpy_mlp.py',
         'batchnorm': 'python benchmarks/batchnorm.py',
         'convnet': 'python benchmarks/convnet.py --repeats 25',
+        'convnet_amx': 'python benchmarks/convnet.py --repeats 25, on a CPU with AMX',
         'convnet_without_bf16': 'python benchmarks/convnet.py, on a CPU without bfloat16',
         'scaling': 'python benchmarks/scaling.py',
         'back_to_back': 'python benchmarks/back_to_back.py',
