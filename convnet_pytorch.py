@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from torch_utils import has_amx
+from torch_utils import cpu_has
 
 # Table 1. A number is the output channels of a convolution, 'M' a max-pool.
 LAYERS = [64, 'M', 128, 'M', 256, 256, 'M', 512, 512, 'M', 512, 512, 'M']
@@ -26,7 +26,7 @@ class Conv3x3(nn.Conv2d):
 
     def forward(self, x):
         height, width = x.shape[2:]
-        if not x.is_cpu or height * width > (16 if has_amx() else 8):
+        if not x.is_cpu or height * width > (16 if cpu_has('amx_bf16') else 8):
             return super().forward(x)
         x = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))  # (B, H + 2, W + 2, n_in)
         P = torch.cat([x[:, i : i + height, j : j + width] for i in range(3) for j in range(3)], dim=3)

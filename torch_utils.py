@@ -189,20 +189,19 @@ def has_bf16(device):
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type != 'cpu':
         return False
-    if hasattr(torch.cpu, 'get_capabilities'):
-        return bool(torch.cpu.get_capabilities().get('avx512_bf16')) or has_amx()
-    return torch.cpu._is_avx512_bf16_supported() or has_amx()  # torch before 2.11
+    return cpu_has('avx512_bf16') or cpu_has('amx_bf16')
 
 
-def has_amx():
-    """Whether this CPU multiplies bfloat16 matrices in tiles (AMX), several times as fast as in vectors."""
+def cpu_has(feature):
+    """Whether this CPU has 'avx512_bf16', which multiplies bfloat16 vectors, or 'amx_bf16', which does tiles."""
     if hasattr(torch.cpu, 'get_capabilities'):
-        return bool(torch.cpu.get_capabilities().get('amx_bf16'))
-    return torch.cpu._is_amx_tile_supported()  # torch before 2.11
+        return bool(torch.cpu.get_capabilities().get(feature))
+    # torch before 2.11
+    return {'avx512_bf16': torch.cpu._is_avx512_bf16_supported, 'amx_bf16': torch.cpu._is_amx_tile_supported}[feature]()
 
 
 def reuse_freed_memory():
-    """Makes glibc keep what is freed for the next step: asking the system for each large tensor costs a CPU 15 %."""
+    """Makes glibc keep what is freed for the next step: asking for each large tensor anew costs a CPU up to 15 %."""
     mallopt = getattr(ctypes.CDLL(None), 'mallopt', None) if sys.platform == 'linux' else None
     if mallopt:
         M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1
