@@ -33,7 +33,7 @@ def add_torch_flags(parser, *, optimizer, precision, augmentation):
     add('--weight_decay', type=number(float, 0), default=0.0, help=decay)
     add('--lr_schedule', choices=['constant', 'cosine', 'onecycle'], default='constant', help='of the learning rate')
     add('--label_smoothing', type=fraction, default=0.0, help='share of the target spread over all classes')
-    choices = ['none', 'crop', 'affine']
+    choices = ['none', 'crop', 'reflect', 'affine']
     add('--augment', nargs='?', choices=choices, const='crop', default='none', help=augmentation)
     add('--cutmix', type=fraction, default=0.0, help='share of the batches whose images get a patch of another')
     add('--mixup', type=fraction, default=0.0, help='share of the batches whose images are blended with another')
@@ -371,6 +371,7 @@ def accuracy(predictions, targets):
 def augment(x, generator, machine, kind='crop', padding=4, deform=0.2, cutout=0):
     """Flips images with probability 1/2, shifts each by up to `padding` pixels, blanks a square of side `cutout` in it.
 
+    With kind 'reflect' an image goes on beyond its border as its own reflection; with the others it is blank there.
     With kind 'affine' the shift is no whole number and each image is turned, stretched and sheared besides: what lands
     at position p relative to the centre comes from (I + E) p + t, E uniform in [-deform, deform]^(2x2).
     The random numbers are drawn for the whole global batch, so that they do not depend on the number of processes.
@@ -379,7 +380,7 @@ def augment(x, generator, machine, kind='crop', padding=4, deform=0.2, cutout=0)
     Args:
         x: (B, C, H, W), this process's rows of the global batch.
         generator: CPU torch.Generator.
-        kind: 'crop' or 'affine'.
+        kind: 'crop', 'reflect' or 'affine'.
     Returns:
         a new tensor of x's shape.
     """
@@ -400,7 +401,8 @@ def augment(x, generator, machine, kind='crop', padding=4, deform=0.2, cutout=0)
         x = F.grid_sample(x, F.affine_grid(warp, x.shape, align_corners=False), align_corners=False)
     else:
         top, left = draw(2 * padding + 1), draw(2 * padding + 1)
-        windows = F.pad(x, [padding] * 4).unfold(2, H, 1).unfold(3, W, 1)  # (B, C, 2 padding + 1, 2 padding + 1, H, W)
+        wide = F.pad(x, [padding] * 4, mode='reflect' if kind == 'reflect' else 'constant')
+        windows = wide.unfold(2, H, 1).unfold(3, W, 1)  # (B, C, 2 padding + 1, 2 padding + 1, H, W)
         x = windows[torch.arange(B, device=x.device), :, top, left]  # (B, C, H, W)
     x = torch.where(flipped[:, None, None, None], x.flip(3), x)
     if cutout:
@@ -413,14 +415,29 @@ def augment(x, generator, machine, kind='crop', padding=4, deform=0.2, cutout=0)
     return x
 
 
+def six_views(model, x):
+    """Logits of the images x (B, 3, H, W), and their mean over six views of each: (B, n_classes) both, in float32.
+
+    The views are the image, with weight 1/2, and its shifts by (-1, -1) and (1, 1), each with its mirror image.
+
+    Source: airbench94, Keller Jordan, https://github.com/KellerJordan/cifar10-airbench.
+    """
+    border = F.pad(x, [1] * 4, mode='reflect')
+    views = torch.cat([x, border[..., :-2, :-2], border[..., 2:, 2:]])
+    direct, mirrored = (model(v).float().unflatten(0, (3, len(x))) for v in (views, views.flip(3)))
+    weights = torch.tensor([1 / 2, 1 / 4, 1 / 4], device=x.device).view(3, 1, 1)
+    return direct[0], (weights * (direct + mirrored) / 2).sum(0)
+
+
 @torch.no_grad()
-def predict_logits(model, data_set, machine, chunk=250, flip=False):
+def predict_logits(model, data_set, machine, chunk=250, views=1):
     """Logits (N, C) in float32 and labels (N,) of a whole data set, on the CPU.
 
     Computed in evaluation mode, which is undone afterwards, without drawing a random number. Processes share the rows.
-    With `flip`, the logits are the mean of those of the image and of its mirror image. Question 3's batch normalisation
-    keeps no running statistics: with it alone the logits depend on the other rows of the chunk. Small chunks suit a
-    ConvNet on a CPU, whose caches they fit better, large ones an MLP, which reads all its weights for each.
+    The logits are those of the image, or their mean over 2 views, the image and its mirror image, or 6, as in
+    six_views. Question 3's batch normalisation keeps no running statistics: with it alone the logits depend on the
+    other rows of the chunk. Small chunks suit a ConvNet on a CPU, whose caches they fit better, large ones an MLP,
+    which reads all its weights for each.
     """
     was_training = model.training
     model.eval()
@@ -433,9 +450,10 @@ def predict_logits(model, data_set, machine, chunk=250, flip=False):
             mine = slice(machine.rank, None, machine.world_size)
             x = torch.from_numpy(x[mine]).to(machine.device)
             with machine.autocast():
-                out = model(x).float()
-                if flip:
-                    out = (out + model(x.flip(3)).float()) / 2
+                if views == 6:
+                    _, out = six_views(model, x)
+                else:
+                    out = sum(model(v).float() for v in (x, x.flip(3))[:views]) / views
             logits.append(out.new_zeros(len(y), out.shape[1]))
             logits[-1][mine] = out
             labels.append(torch.from_numpy(y))
@@ -447,9 +465,9 @@ def predict_logits(model, data_set, machine, chunk=250, flip=False):
     return logits.cpu(), torch.cat(labels)
 
 
-def evaluate(model, data_set, machine, chunk=250, flip=False):
+def evaluate(model, data_set, machine, chunk=250, views=1):
     """Mean cross entropy and accuracy over the whole set, whatever the size of the chunks."""
-    logits, labels = predict_logits(model, data_set, machine, chunk, flip)
+    logits, labels = predict_logits(model, data_set, machine, chunk, views)
     return F.cross_entropy(logits, labels).item(), (logits.argmax(1) == labels).double().mean().item()
 
 

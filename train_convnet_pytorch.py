@@ -58,7 +58,7 @@ def parse_flags(argv=None):
         parser,
         optimizer='adam',
         precision='auto',
-        augmentation='flip, shift and cut out the images; affine turns and stretches too',
+        augmentation='flip, shift and cut out the images; reflect mirrors the border, affine turns and stretches too',
     )
     parser.add_argument(
         '--cutout', type=number(int, 0, FULL), default=8, help='side in pixels of the square that --augment cuts out'
@@ -75,7 +75,7 @@ def parse_flags(argv=None):
     parser.add_argument(
         '--tta',
         action='store_true',
-        help='report the test accuracy with logits averaged over each image and its mirror image too',
+        help='report the test accuracy over each image and its mirror image, and over six views of it, too',
     )
     flags = parser.parse_args(argv)
     check_torch_flags(parser, flags)
@@ -148,7 +148,8 @@ def train(flags):
     more = {}
     if not run.finished:
         if flags.tta:
-            more['test_accuracy_tta'] = evaluate(averaged, data['test'], machine, flip=True)[1]
+            for name, views in (('flip', 2), ('tta', 6)):
+                more[f'test_accuracy_{name}'] = evaluate(averaged, data['test'], machine, views=views)[1]
         logits, _ = predict_logits(averaged, data['test'], machine)
         if run.record:
             probabilities = logits.softmax(1).numpy()

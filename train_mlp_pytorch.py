@@ -52,7 +52,7 @@ def parse_flags(argv=None):
         parser,
         optimizer='sgd',
         precision='fp32',
-        augmentation='flip and shift the images; affine turns and stretches too',
+        augmentation='flip and shift the images; reflect mirrors the border, affine turns and stretches too',
     )
     length.add_argument(
         '--epochs', type=number(int, 1, 10**9), help='passes over the training set, instead of --max_steps'

@@ -128,8 +128,9 @@ def pflop(config, summary, history, step=None):
     if small:
         trained += small * flops(hidden, muon, side=SMALL)[1]
     evaluated = sum(row['step'] <= step for row in history) * (10_000 + flags['validation_size'])
-    if hidden is None and step == last:  # the test images once more for the confusion matrix, twice for two views
-        evaluated += 10_000 * (1 + 2 * flags['tta'])
+    if hidden is None and step == last:  # the test images once more for the confusion matrix, and for two or more views
+        views = 2 + 6 if 'test_accuracy_flip' in summary else 2
+        evaluated += 10_000 * (1 + views * flags['tta'])
     covariance = 2 * 3072**2 * (50_000 - flags['validation_size']) if whiten else 0
     return (flags['batch_size'] * trained + step * update + evaluated * forward + covariance) / 1e15
 

@@ -193,7 +193,9 @@ for name, (added, *about) in COMBINED.items():
 
 # What is in no table: what a sentence is about, and a longer training whose seeds are not all done.
 ASIDES = {
-    'convnet_longer': Row(CONVNET, NETWORKS['convnet_best'].flags + ' --epochs 42 --eval_freq 600'),
+    'convnet_longer': Row(
+        CONVNET, NETWORKS['convnet_best'].flags + ' --augment reflect --mix_until 0.95 --epochs 70 --eval_freq 1000'
+    ),
     'convnet_pytorch_fp32': Row(CONVNET, '--precision fp32 --max_steps 2000'),
     'mlp_best_unaugmented': Row(MLP, NETWORKS['mlp_best'].flags + ' --augment none', seeds=1),
 }

@@ -29,7 +29,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from torch_utils import Machine, Muon, accuracy, add_machine_flags, reuse_freed_memory
+from torch_utils import Machine, Muon, accuracy, add_machine_flags, reuse_freed_memory, six_views
 from train_utils import ArgumentParser, Run, add_run_flags, load_data, number, run_script
 
 BATCH_SIZE = 500
@@ -161,18 +161,6 @@ def epoch_order(last_loss, share, generator):
     """The rows of an epoch in random order: the `share` of all with the highest loss when they were last seen."""
     rows = last_loss.argsort(descending=True, stable=True)[: round(share * len(last_loss))]
     return rows[torch.randperm(len(rows), generator=generator)]
-
-
-def six_views(model, x):
-    """Logits of the images x (B, 3, H, W), and their mean over six views of each: (B, n_classes) both.
-
-    The views are the image, with weight 1/2, and its shifts by (-1, -1) and (1, 1), each with its mirror image.
-    """
-    border = F.pad(x, [1] * 4, mode='reflect')
-    views = torch.cat([x, border[..., :-2, :-2], border[..., 2:, 2:]])
-    direct, mirrored = (model(v).float().view(3, len(x), -1) for v in (views, views.flip(3)))
-    weights = torch.tensor([1 / 2, 1 / 4, 1 / 4], device=x.device).view(3, 1, 1)
-    return direct[0], (weights * (direct + mirrored) / 2).sum(0)
 
 
 @torch.no_grad()

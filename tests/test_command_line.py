@@ -60,7 +60,7 @@ TORCH_EFFECTS = {
     'weight_decay': '--weight_decay 0.1',
     'lr_schedule': ['--lr_schedule cosine', '--lr_schedule onecycle'],
     'label_smoothing': '--label_smoothing 0.1',
-    'augment': ['--augment', '--augment affine'],
+    'augment': ['--augment', ('--augment reflect', '--augment'), '--augment affine'],
     'cutmix': '--cutmix 1',
     'mixup': '--mixup 1',
     'mix_until': [('--mix_until 0.5 --cutmix 1', '--cutmix 1'), ('--mix_until 0 --mixup 1', '--mixup 1')],
@@ -240,10 +240,11 @@ def test_tensorboard_gets_the_history(quick, data_dir, tmp_path, script):
 
 def test_tta_is_reported_beside_the_plain_figure(quick, data_dir, tmp_path):
     history = short_run('train_convnet_pytorch', data_dir, tmp_path / 'without')
-    assert 'test_accuracy_tta' not in json.loads((tmp_path / 'without' / 'summary.json').read_text())
+    names = {'test_accuracy_flip', 'test_accuracy_tta'}
+    assert not names & json.loads((tmp_path / 'without' / 'summary.json').read_text()).keys()
     assert short_run('train_convnet_pytorch', data_dir, tmp_path / 'with', '--tta') == history
     summary = json.loads((tmp_path / 'with' / 'summary.json').read_text())
-    assert 0 <= summary['test_accuracy_tta'] <= 1
+    assert all(0 <= summary[name] <= 1 for name in names)
     assert summary['test_accuracy'] == history[-1]['test_accuracy']
 
 

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cifar10_utils import CLASS_NAMES, DataSet, make_data_sets
 from convnet_pytorch import Conv3x3, ConvNet
-from torch_utils import Machine, accuracy, augment, make_mixing, predict_logits
+from torch_utils import Machine, accuracy, augment, make_mixing, predict_logits, six_views
 from train_convnet_pytorch import parse_flags
 from train_utils import plot_filters, plot_predictions
 
@@ -115,30 +115,19 @@ def augmented(x, **options):
     return augment(x, torch.Generator().manual_seed(0), Machine(parse_flags(['--device', 'cpu'])), **options)
 
 
-def position(b, padding=4):
-    """The flip and shift of a picture whose pixels are their own place, 1 + 32 row + column; 0 came from outside."""
-    for flipped in (False, True):
-        picture = b.flip(-1) if flipped else b
-        rows, columns = torch.nonzero(picture[0], as_tuple=True)
-        r, c = int(rows[0]), int(columns[0])
-        value = int(picture[0, r, c]) - 1
-        top, left = value // 32 - r, value % 32 - c
-        full = torch.zeros(32 + 2 * padding, 32 + 2 * padding)
-        full[padding:-padding, padding:-padding] = torch.arange(1, 1025).reshape(32, 32)
-        if abs(top) <= padding and abs(left) <= padding:
-            window = full[padding + top : padding + top + 32, padding + left : padding + left + 32]
-            if torch.equal(window, picture[0]):
-                return flipped, top, left
-    raise AssertionError('not a flipped and shifted picture')
-
-
-def test_augmentation_is_a_flip_and_a_shift_and_nothing_else():
-    x = torch.arange(1.0, 1025).reshape(1, 1, 32, 32).expand(400, 3, 32, 32).contiguous()
+@pytest.mark.parametrize(('kind', 'mode'), [('crop', 'constant'), ('reflect', 'reflect')])
+def test_augmentation_is_a_flip_and_a_shift_and_nothing_else(kind, mode):
+    picture = np.arange(1, 1025, dtype=np.float32).reshape(32, 32)  # each pixel is its own place
+    wide, places = np.pad(picture, 4, mode), {}
+    for flipped, top, left in itertools.product((False, True), range(-4, 5), range(-4, 5)):
+        window = wide[4 + top : 36 + top, 4 + left : 36 + left]
+        places[(window[:, ::-1] if flipped else window).tobytes()] = flipped, top, left
+    x = torch.from_numpy(picture).expand(400, 3, 32, 32).contiguous()
     original = x.clone()
-    out = augmented(x)
+    out = augmented(x, kind=kind)
     assert torch.equal(x, original)
     assert torch.equal(out[:, 0], out[:, 1]) and torch.equal(out[:, 0], out[:, 2])  # channels move together
-    flips, tops, lefts = zip(*map(position, out), strict=True)
+    flips, tops, lefts = zip(*(places[b[0].numpy().tobytes()] for b in out), strict=True)
     assert 150 < sum(flips) < 250  # 200 ± 5 standard deviations of 10
     assert set(tops) == set(lefts) == set(range(-4, 5))  # 400 draws miss one of nine with probability 1e-20
     assert abs(np.corrcoef(tops, lefts)[0, 1]) < 0.25  # 5 / sqrt(400): drawn apart
@@ -230,7 +219,26 @@ def test_small_images_are_augmented_as_far_as_large_ones(seen, small, shift, squ
     assert blanked('--cutout', '0') == (shift, shift, 0)
 
 
-def test_the_two_views_of_an_image_are_averaged_in_float32():
+def test_six_views_of_an_image():
+    x = torch.randn(2, 3, 6, 6)
+    padded = np.pad(x.numpy(), [(0, 0), (0, 0), (1, 1), (1, 1)], 'reflect')
+    weights = torch.randn(3 * 36, 4)
+
+    def model(x):
+        return x.flatten(1) @ weights
+
+    def both(v):
+        v = torch.from_numpy(np.ascontiguousarray(v))
+        return (model(v) + model(v.flip(3))) / 2
+
+    direct, mean = six_views(model, x)
+    expected = both(x.numpy()) / 2 + (both(padded[..., :6, :6]) + both(padded[..., 2:, 2:])) / 4
+    # float32 sums of 108 products, of size 10, err by 1e-6.
+    assert torch.allclose(direct, model(x)) and torch.allclose(mean, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize('views', [2, 6])
+def test_the_views_of_an_image_are_averaged_in_float32(views):
     def network(x):
         left = x[:, 0, 0, :1] > 0
         return torch.where(left, 1 + 2**-7, 1.0).bfloat16()  # neighbours in bf16, so that it cannot hold their mean
@@ -240,7 +248,7 @@ def test_the_two_views_of_an_image_are_averaged_in_float32():
     data_set = DataSet(pixels, np.zeros(1, int), np.zeros(pixels.shape[1:], np.float32), one_hot=False)
     model = nn.Module()
     model.forward = network
-    logits, _ = predict_logits(model, data_set, Machine(parse_flags([])), flip=True)
+    logits, _ = predict_logits(model, data_set, Machine(parse_flags([])), views=views)
     assert logits.item() == 1 + 2**-8
 
 

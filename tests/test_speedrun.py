@@ -78,24 +78,6 @@ def test_an_epoch_sees_the_hard_images_once():
     assert all(sorted(order) == [2, 4, 5, 7] for order in orders) and len(set(map(tuple, orders))) > 1
 
 
-def test_the_views_of_an_image():
-    x = torch.randn(2, 3, 6, 6)
-    padded = np.pad(x.numpy(), [(0, 0), (0, 0), (1, 1), (1, 1)], 'reflect')
-    weights = torch.randn(3 * 36, 4)
-
-    def model(x):
-        return x.flatten(1) @ weights
-
-    def both(v):
-        v = torch.from_numpy(np.ascontiguousarray(v))
-        return (model(v) + model(v.flip(3))) / 2
-
-    direct, mean = speedrun.six_views(model, x)
-    expected = both(x.numpy()) / 2 + (both(padded[..., :6, :6]) + both(padded[..., 2:, 2:])) / 4
-    # float32 sums of 108 products, of size 10, err by 1e-6.
-    assert torch.allclose(direct, model(x)) and torch.allclose(mean, expected, atol=1e-5)
-
-
 def test_a_short_run(easy_data_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(speedrun, 'BATCH_SIZE', 10)
     monkeypatch.setattr(speedrun, 'WEIGHT_DECAY', 2e-5)

@@ -101,8 +101,8 @@ def test_numpy_evaluation_weighs_examples_not_chunks(n):
     assert (loss, accuracy) == pytest.approx(cross_entropy_and_accuracy(x @ W.T + b, data.labels), rel=1e-12)
 
 
-@pytest.mark.parametrize('flip', [False, True])
-def test_torch_evaluation_is_the_same_in_chunks_of_any_size(flip):
+@pytest.mark.parametrize('views', [1, 2, 6])
+def test_torch_evaluation_is_the_same_in_chunks_of_any_size(views):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Dropout(), nn.Linear(3600, 10))
     model[-1].bias.data = torch.linspace(0, 3, 10)
@@ -110,11 +110,11 @@ def test_torch_evaluation_is_the_same_in_chunks_of_any_size(flip):
     model(torch.from_numpy(data.images))  # running statistics other than 0 and 1
     model.eval()
     x = torch.from_numpy(data.images)
-    logits = (model(x) + model(x.flip(3))) / 2 if flip else model(x)
+    logits = {1: model(x), 2: (model(x) + model(x.flip(3))) / 2, 6: torch_utils.six_views(model, x)[1]}[views]
     expected = cross_entropy_and_accuracy(logits.detach(), data.labels)
     model.train()
     for chunk in (1, 7, 42, 43, 1000):
-        loss, accuracy = torch_utils.evaluate(model, data, machine(), chunk, flip)
+        loss, accuracy = torch_utils.evaluate(model, data, machine(), chunk, views)
         assert accuracy == expected[1]
         assert math.isclose(loss, expected[0], rel_tol=1e-5)  # float32
 
@@ -363,7 +363,7 @@ def test_together_the_processes_see_each_example_once_an_epoch():
         assert sorted(seen) == list(range(60))
 
 
-@pytest.mark.parametrize('options', [{}, {'cutout': 8}, {'kind': 'affine'}])
+@pytest.mark.parametrize('options', [{}, {'cutout': 8}, {'kind': 'reflect'}, {'kind': 'affine'}])
 def test_the_processes_augment_the_batch_of_a_single_one(options):
     x = torch.randn(12, 3, 32, 32)
 
