@@ -453,7 +453,9 @@ def predict_logits(model, data_set, machine, chunk=250, views=1):
                 if views == 6:
                     _, out = six_views(model, x)
                 else:
-                    out = sum(model(v).float() for v in (x, x.flip(3))[:views]) / views
+                    out = model(x).float()
+                    if views == 2:
+                        out = (out + model(x.flip(3)).float()) / 2
             logits.append(out.new_zeros(len(y), out.shape[1]))
             logits[-1][mine] = out
             labels.append(torch.from_numpy(y))
