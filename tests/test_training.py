@@ -176,6 +176,16 @@ def test_the_run_folder(quick, data_dir, tmp_path, script):
     assert 'numpy' in script or config['versions']['torch'] == torch.__version__
 
 
+@pytest.mark.parametrize('threads', [None, '1'])
+def test_a_limit_on_the_threads_is_recorded(monkeypatch, threads):
+    from train_utils import hardware
+
+    monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
+    if threads:
+        monkeypatch.setenv('OMP_NUM_THREADS', threads)
+    assert hardware().get('OMP_NUM_THREADS') == threads
+
+
 @pytest.mark.parametrize('script', SCRIPTS)
 def test_the_command_gives_back_any_flags(script):
     from train_utils import command
