@@ -1,9 +1,9 @@
 """Turn results/ into RESULTS.md, the tables of the README and their pictures: python experiments/results.py
 
 results/NAME/seedS/ holds config.json, history.csv and summary.json of a run. A row of a table is a NAME: mean and
-standard deviation over its seeds of the accuracy at the last step, and the shortest wall time: the one that other work
-on the machine disturbed least. rows.py says which names there are. results/benchmarks/ holds what benchmarks printed,
-results/checks/ what the checks of the checks did.
+standard deviation over its seeds of the accuracy at the last step, and the shortest wall time, the one that other work
+on the machine disturbed least, with its hardware. rows.py says which names there are. results/benchmarks/ holds what
+benchmarks printed, results/checks/ what the checks of the checks did.
 """
 
 import argparse
@@ -72,6 +72,12 @@ def runs(name):
         texts = [(run / part).read_text() for part in ('config.json', 'summary.json')]
         found.append((*map(json.loads, texts), history))
     return found
+
+
+def fastest(name):
+    """The config and summary of the seed that took the shortest time."""
+    config, summary, _ = min(runs(name), key=lambda run: run[1]['seconds'])
+    return config, summary
 
 
 def mean_and_deviation(values, digits):
@@ -158,14 +164,15 @@ def machine(config):
 
 def row(name):
     configs, summaries, _ = zip(*runs(name), strict=True)
+    fastest_config, fastest_summary = fastest(name)
     return [
         NETWORKS[name].title,
         percent(summaries, 'test_accuracy'),
         percent(summaries, 'test_accuracy_tta'),
         f'{len(summaries)}',
         f'{statistics.mean(pflop(*run) for run in runs(name)):.2g}',
-        np.format_float_positional(min(s['seconds'] for s in summaries), 3, fractional=False, trim='-'),
-        machine(configs[0]),
+        np.format_float_positional(fastest_summary['seconds'], 3, fractional=False, trim='-'),
+        machine(fastest_config),
         f'`{shared_command(configs)}`',
     ]
 
