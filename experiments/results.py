@@ -30,16 +30,8 @@ from mlp_pytorch import MLP  # noqa: E402
 from torch_utils import make_optimizer  # noqa: E402
 from train_convnet_pytorch import SMALL  # noqa: E402
 
-HEADER = [
-    'network',
-    'test accuracy %',
-    'over views %',
-    'seeds',
-    'PFLOP',
-    'seconds, fastest seed',
-    'hardware',
-    'command',
-]
+COSTS = ['PFLOP', 'seconds, fastest seed', 'hardware', 'command']
+HEADER = ['network', 'test accuracy %', 'over views %', 'seeds', *COSTS]
 # Who printed results/FOLDER/NAME.txt: {FOLDER: {NAME: command}}.
 PRINTED = {
     'benchmarks': {
@@ -86,9 +78,9 @@ def mean_and_deviation(values, digits):
     return f'{statistics.mean(values):.{digits}f}{deviation}'
 
 
-def shared_command(configs):
-    """The command of the seeds without the flags that do not change what is computed, and without the seed."""
-    words = [word for word in shlex.split(configs[0]['command']) if word not in ('--quiet', '--resume')]
+def shared_command(config):
+    """The command of a seed without the flags that do not change what is computed, and without the seed."""
+    words = [word for word in shlex.split(config['command']) if word not in ('--quiet', '--resume')]
     for flag in ('--seed', '--out_dir'):
         if flag in words:
             i = words.index(flag)
@@ -154,7 +146,8 @@ def percent_mean(name, key):
 
 def hardware(config):
     found = config['hardware']
-    return (found.get('gpus') or [f'{found["cpu"]}, {found["cores"]} cores'])[0]
+    cores = '1 core' if found['cores'] == 1 else f'{found["cores"]} cores'
+    return (found.get('gpus') or [f'{found["cpu"]}, {cores}'])[0]
 
 
 def machine(config):
@@ -162,18 +155,25 @@ def machine(config):
     return f'{hardware(config)}, bf16' if config['compute'].get('precision') == 'bf16' else hardware(config)
 
 
+def costs(name):
+    """The cells below COSTS."""
+    config, summary = fastest(name)
+    return [
+        f'{statistics.mean(pflop(*run) for run in runs(name)):.2g}',
+        np.format_float_positional(summary['seconds'], 3, fractional=False, trim='-'),
+        machine(config),
+        f'`{shared_command(config)}`',
+    ]
+
+
 def row(name):
-    configs, summaries, _ = zip(*runs(name), strict=True)
-    fastest_config, fastest_summary = fastest(name)
+    _, summaries, _ = zip(*runs(name), strict=True)
     return [
         NETWORKS[name].title,
         percent(summaries, 'test_accuracy'),
         percent(summaries, 'test_accuracy_tta'),
         f'{len(summaries)}',
-        f'{statistics.mean(pflop(*run) for run in runs(name)):.2g}',
-        np.format_float_positional(fastest_summary['seconds'], 3, fractional=False, trim='-'),
-        machine(fastest_config),
-        f'`{shared_command(configs)}`',
+        *costs(name),
     ]
 
 
@@ -187,16 +187,15 @@ def ladder(rows, step_by_step=False):
 
     With `step_by_step`, the gain is that over the row above.
     """
-    header = ['modification', 'validation accuracy %', 'gain', 'seeds', 'why', 'what came of it', 'flags']
+    header = ['modification', 'validation accuracy %', 'gain', 'seeds', 'why', 'what came of it', *COSTS]
     lines, base = [], percent_mean('ladder/default', 'validation_accuracy')
     for name in filter(runs, rows):
-        configs, summaries, _ = zip(*runs(name), strict=True)
+        _, summaries, _ = zip(*runs(name), strict=True)
         mean = percent_mean(name, 'validation_accuracy')
         gain = f'{mean - base:+.1f}' if mean != base else ''
         base = mean if step_by_step else base
-        flags = shared_command(configs).partition(' --')[2]
         about, accuracy = rows[name], percent(summaries, 'validation_accuracy')
-        lines.append([about.title, accuracy, gain, f'{len(configs)}', about.why, about.kept, f'`--{flags}`'])
+        lines.append([about.title, accuracy, gain, f'{len(summaries)}', about.why, about.kept, *costs(name)])
     return table([header, *lines])
 
 
