@@ -2,7 +2,7 @@
 
     python experiments/ladder.py                              # do every run that results/ does not hold yet
     python experiments/ladder.py ladder/adam speedrun         # only these rows
-    python experiments/ladder.py --list                       # show the rows, and how many of their runs are done
+    python experiments/ladder.py --list                       # show the table of the rows as far as they are done
     python experiments/ladder.py --storage postgresql://...   # on several machines: each call is a worker;
                                                               # pip install psycopg2-binary first
 
@@ -10,7 +10,8 @@ Optuna keeps the queue, because its storage does what a home-made one would have
 notices a worker that died, and gives its run to another. SQLite serves the workers of one machine, PostgreSQL those of
 many, the first of which should be started a moment before the others; what a run leaves travels through the storage,
 so the machines need no shared folder. A run that was cut off is resumed where its folder is found. With several
-workers on one machine, say how many threads each may take (OMP_NUM_THREADS=1).
+workers on one machine, say how many threads each may take (OMP_NUM_THREADS=1). A worker that finds nothing more to do
+prints the table of its rows.
 """
 
 import json
@@ -25,6 +26,7 @@ import optuna
 import sqlalchemy
 from filelock import FileLock
 from rows import ROWS
+from table import mean_and_deviation, table
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -134,13 +136,27 @@ def work(storage, wanted):
     collect(study)
 
 
+def overview(names):
+    """The rows as a table: how many of their runs are done, and the accuracy of these at the last step."""
+    lines = [['row', 'done', 'accuracy %', 'on', 'command']]
+    for name in names:
+        texts = [(RESULTS / run / 'summary.json').read_text() for run in runs(name) if is_held(run)]
+        summaries = [json.loads(text) for text in texts]
+        part = 'validation' if any('validation_accuracy' in summary for summary in summaries) else 'test'
+        accuracies = [100 * summary[f'{part}_accuracy'] for summary in summaries]
+        accuracy = mean_and_deviation(accuracies, 2) if accuracies else ''
+        command = f'{ROWS[name].script} {ROWS[name].flags}'.strip()
+        lines.append([name, f'{len(summaries)} of {ROWS[name].seeds}', accuracy, part if accuracies else '', command])
+    return table(lines)
+
+
 def parse_flags():
     parser = ArgumentParser(prog='ladder.py', description=__doc__.splitlines()[0])
     parser.add_argument('rows', nargs='*', metavar='ROW', help=f'of {", ".join(ROWS)}; all if none is named')
     parser.add_argument(
         '--storage', default=f'sqlite:///{RUNS}/ladder.db', help="where Optuna keeps the queue: SQLAlchemy's URL"
     )
-    parser.add_argument('--list', action='store_true', help='show the rows, and how many of their runs are done')
+    parser.add_argument('--list', action='store_true', help='show the table of the rows as far as they are done')
     flags = parser.parse_args()
     for name in flags.rows:
         if name not in ROWS:
@@ -149,20 +165,15 @@ def parse_flags():
 
 
 def climb(flags):
-    """Shows the rows, or does those of their runs that are missing."""
+    """Does the missing runs of the rows, unless they are only to be listed, and prints the table."""
     names = flags.rows or list(ROWS)
     missing = [run for name in names for run in runs(name) if not is_held(run)]
-    if flags.list:
-        for name in names:
-            held = sum(map(is_held, runs(name)))
-            print(f'{name:24} {held} of {ROWS[name].seeds}  {ROWS[name].script} {ROWS[name].flags}')
-    elif missing:
+    if missing and not flags.list:
         work(flags.storage, missing)
         missing = [run for run in missing if not is_held(run)]
-        if missing:
-            raise RunError(f'not done, or being done by another worker: {", ".join(missing)}')
-    else:
-        print('nothing is missing: results/ holds every run of these rows')
+    print(overview(names))
+    if missing and not flags.list:
+        raise RunError(f'not done, or being done by another worker: {", ".join(missing)}')
 
 
 if __name__ == '__main__':

@@ -20,7 +20,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 from rows import LADDER, NETWORKS, STEPS
-from table import table
+from table import mean_and_deviation, table
 from torch.utils.flop_counter import FlopCounterMode
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -70,12 +70,6 @@ def fastest(name):
     """The config and summary of the seed that took the shortest time."""
     config, summary, _ = min(runs(name), key=lambda run: run[1]['seconds'])
     return config, summary
-
-
-def mean_and_deviation(values, digits):
-    """'mean ± deviation', or the value alone if there is just one."""
-    deviation = f' ± {statistics.stdev(values):.{digits}f}' if len(values) > 1 else ''
-    return f'{statistics.mean(values):.{digits}f}{deviation}'
 
 
 def shared_command(config):

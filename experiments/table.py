@@ -4,6 +4,7 @@ Each row gives the figures of the run's last step, never those of its best one.
 """
 
 import json
+import statistics
 import sys
 from pathlib import Path
 
@@ -35,6 +36,12 @@ def row(run):
 
 
 HEADER = ['run', 'data set', 'test accuracy %', 'test loss', 'steps', 'seconds', 'memory MB', 'curves']
+
+
+def mean_and_deviation(values, digits):
+    """'mean ± deviation', or the value alone if there is just one."""
+    deviation = f' ± {statistics.stdev(values):.{digits}f}' if len(values) > 1 else ''
+    return f'{statistics.mean(values):.{digits}f}{deviation}'
 
 
 def table(rows):

@@ -1,5 +1,6 @@
 """The ladder does each missing run once, however many workers share it, and does those of a dead worker again."""
 
+import argparse
 import contextlib
 import json
 import sqlite3
@@ -119,6 +120,22 @@ def test_a_storage_that_cannot_be_opened_is_one_line(storage, tmp_path, monkeypa
     with pytest.raises(UsageError, match='--storage') as error:
         ladder.work(storage, ['mlp_numpy/seed42'])
     assert '\n' not in str(error.value)
+
+
+def test_the_table_shows_what_is_done(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(ladder, 'RESULTS', tmp_path)
+    monkeypatch.setattr(ladder, 'ROWS', {name: rows.Row('train.py', '--flag', 2) for name in ('whole', 'part', 'none')})
+    accuracies = {'whole/seed42': 0.5, 'whole/seed43': 0.6, 'part/seed43': 0.7}
+    for run, accuracy in accuracies.items():
+        part = 'test' if run.startswith('whole') else 'validation'
+        ladder.keep(run, {'summary.json': json.dumps({'test_accuracy': 0.1, f'{part}_accuracy': accuracy})})
+    ladder.climb(argparse.Namespace(rows=['whole'], list=False))
+    ladder.climb(argparse.Namespace(rows=[], list=True))
+    lines = [[cell.strip() for cell in line.split('|')[1:-1]] for line in capsys.readouterr().out.splitlines()]
+    whole = ['whole', '2 of 2', '55.00 ± 7.07', 'test', 'train.py --flag']
+    assert lines[2] == lines[5] == whole
+    assert lines[6] == ['part', '1 of 2', '70.00', 'validation', 'train.py --flag']
+    assert lines[7] == ['none', '0 of 2', '', '', 'train.py --flag']
 
 
 def test_a_list_whose_reader_goes_away():
