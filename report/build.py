@@ -480,7 +480,8 @@ def best_convnet_numbers():
     update = results.flops(None, True)[2] * summaries[0]['step'] / 1e15
     return {
         'vggPlain': spread([100 * s['test_accuracy'] for s in summaries], 2),
-        'vggFlip': spread([100 * s['test_accuracy_tta'] for s in summaries], 2),
+        'vggFlip': spread([100 * s['test_accuracy_flip'] for s in summaries], 2),
+        'vggViews': spread([100 * s['test_accuracy_tta'] for s in summaries], 2),
         'vggSeeds': str(len(summaries)),
         'vggEpochs': str(flags['epochs']),
         'vggBatch': str(flags['batch_size']),

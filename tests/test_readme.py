@@ -33,7 +33,7 @@ def test_a_row_is_the_mean_of_the_last_step_over_the_seeds():
     accuracies = [100 * summary['test_accuracy'] for summary in summaries]
     expected = f'{statistics.mean(accuracies):.2f} ± {statistics.stdev(accuracies):.2f}'
     assert results.row('mlp_numpy')[1] == expected
-    assert results.row('mlp_numpy')[3] == str(len(accuracies))
+    assert results.row('mlp_numpy')[results.HEADER.index('seeds')] == str(len(accuracies))
 
 
 @pytest.mark.parametrize('name', results.names())
