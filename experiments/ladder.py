@@ -55,6 +55,11 @@ def keep(run, texts):
             write_atomically(folder / name, texts[name].encode())
 
 
+def accuracy(summary):
+    """What a run is judged by: the images kept apart where there are some, else the test images."""
+    return summary.get('validation_accuracy', summary['test_accuracy'])
+
+
 def train(run):
     """Does a run, or the rest of it; its text files as {name: text}."""
     name, seed = run.split('/seed')
@@ -88,8 +93,7 @@ def do(trial):
     keep(run, texts)
     for name, text in texts.items():
         trial.set_user_attr(name, text)
-    summary = json.loads(trial.user_attrs['summary.json'])
-    return summary.get('validation_accuracy', summary['test_accuracy'])
+    return accuracy(json.loads(texts['summary.json']))
 
 
 def collect(study):
@@ -141,12 +145,11 @@ def overview(names):
     lines = [['row', 'done', 'accuracy %', 'on', 'command']]
     for name in names:
         texts = [(RESULTS / run / 'summary.json').read_text() for run in runs(name) if is_held(run)]
-        summaries = [json.loads(text) for text in texts]
-        part = 'validation' if any('validation_accuracy' in summary for summary in summaries) else 'test'
-        accuracies = [100 * summary[f'{part}_accuracy'] for summary in summaries]
-        accuracy = mean_and_deviation(accuracies, 2) if accuracies else ''
-        command = f'{ROWS[name].script} {ROWS[name].flags}'.strip()
-        lines.append([name, f'{len(summaries)} of {ROWS[name].seeds}', accuracy, part if accuracies else '', command])
+        accuracies = [100 * accuracy(json.loads(text)) for text in texts]
+        found = mean_and_deviation(accuracies, 2) if accuracies else ''
+        row = ROWS[name]
+        images = 'validation' if '--validation_size' in row.flags else 'test'
+        lines.append([name, f'{len(texts)} of {row.seeds}', found, images, f'{row.script} {row.flags}'.strip()])
     return table(lines)
 
 
@@ -167,12 +170,12 @@ def parse_flags():
 def climb(flags):
     """Does the missing runs of the rows, unless they are only to be listed, and prints the table."""
     names = flags.rows or list(ROWS)
-    missing = [run for name in names for run in runs(name) if not is_held(run)]
-    if missing and not flags.list:
+    missing = [] if flags.list else [run for name in names for run in runs(name) if not is_held(run)]
+    if missing:
         work(flags.storage, missing)
         missing = [run for run in missing if not is_held(run)]
     print(overview(names))
-    if missing and not flags.list:
+    if missing:
         raise RunError(f'not done, or being done by another worker: {", ".join(missing)}')
 
 

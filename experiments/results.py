@@ -237,8 +237,9 @@ deviation over the seeds; what was chosen was chosen on 5,000 of the training im
 the best ConvNet and the end of its mixing: on 10,000), and then trained on all 50,000, but for the speedrun's length:
 what it takes to reach 94 % of the test set over six views. PFLOP are 10^15 floating point operations of a whole run,
 evaluations included, in matrix products and convolutions. Seconds are the shortest of the seeds, evaluations and plots
-included. The accuracy with the mirror image or over six views is that of logits averaged over so many views of each
-test image; it stands beside the plain one, never in its place.
+included, on the hardware beside them; other seeds of a row may have run on other machines. The accuracy with the mirror
+image or over six views is that of logits averaged over so many views of each test image; it stands beside the plain
+one, never in its place.
 
 ## The networks
 

@@ -124,7 +124,8 @@ def test_a_storage_that_cannot_be_opened_is_one_line(storage, tmp_path, monkeypa
 
 def test_the_table_shows_what_is_done(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(ladder, 'RESULTS', tmp_path)
-    monkeypatch.setattr(ladder, 'ROWS', {name: rows.Row('train.py', '--flag', 2) for name in ('whole', 'part', 'none')})
+    flags = {'whole': '--flag', 'part': '--validation_size 5000', 'none': '--flag'}
+    monkeypatch.setattr(ladder, 'ROWS', {name: rows.Row('train.py', words, 2) for name, words in flags.items()})
     accuracies = {'whole/seed42': 0.5, 'whole/seed43': 0.6, 'part/seed43': 0.7}
     for run, accuracy in accuracies.items():
         part = 'test' if run.startswith('whole') else 'validation'
@@ -134,8 +135,8 @@ def test_the_table_shows_what_is_done(tmp_path, monkeypatch, capsys):
     lines = [[cell.strip() for cell in line.split('|')[1:-1]] for line in capsys.readouterr().out.splitlines()]
     whole = ['whole', '2 of 2', '55.00 ± 7.07', 'test', 'train.py --flag']
     assert lines[2] == lines[5] == whole
-    assert lines[6] == ['part', '1 of 2', '70.00', 'validation', 'train.py --flag']
-    assert lines[7] == ['none', '0 of 2', '', '', 'train.py --flag']
+    assert lines[6] == ['part', '1 of 2', '70.00', 'validation', 'train.py --validation_size 5000']
+    assert lines[7] == ['none', '0 of 2', '', 'test', 'train.py --flag']
 
 
 def test_a_list_whose_reader_goes_away():

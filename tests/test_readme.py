@@ -36,6 +36,15 @@ def test_a_row_is_the_mean_of_the_last_step_over_the_seeds():
     assert results.row('mlp_numpy')[results.HEADER.index('seeds')] == str(len(accuracies))
 
 
+def test_a_time_stands_beside_the_machine_that_took_it(monkeypatch):
+    def run(seed, cpu, cores, seconds):
+        config = {'hardware': {'cpu': cpu, 'cores': cores}, 'compute': {}, 'command': f'python train.py --seed {seed}'}
+        return config, {'step': 1, 'pflop': 0.5, 'seconds': seconds}, []
+
+    monkeypatch.setattr(results, 'runs', lambda name: [run(42, 'slow', 2, 20.0), run(43, 'fast', 1, 10.0)])
+    assert results.costs('row') == ['0.5', '10', 'fast, 1 core', '`python train.py`']
+
+
 @pytest.mark.parametrize('name', results.names())
 def test_seeds_of_a_row_differ_in_nothing_else(name):
     flags = [
