@@ -106,8 +106,9 @@ def train(flags):
             loss = cross_entropy.forward(probabilities, y)
             model.backward(cross_entropy.backward(probabilities, y))
             for layer in model.linear_layers:
-                for name in layer.params:
-                    layer.params[name] -= flags.learning_rate * layer.grads[name]
+                for name, param in layer.params.items():
+                    layer.grads[name] *= flags.learning_rate  # in place: a new array would take half as long again
+                    param -= layer.grads[name]
 
             run.count_step(float(loss), accuracy(probabilities, y))
             progress.update(len(x))

@@ -237,14 +237,15 @@ def command(script, flags, defaults, processes=1):
 
 
 def hardware():
-    """CPU model, cores, the threads allowed where the environment says it, and the GPUs if torch is in use."""
+    """CPU model, cores, threads and kernels where the environment sets them, and the GPUs if torch is in use."""
     cpu = platform.processor() or platform.machine()
     if Path('/proc/cpuinfo').exists():
         lines = Path('/proc/cpuinfo').read_text().splitlines()
         cpu = next((line.split(':', 1)[1].strip() for line in lines if line.startswith('model name')), cpu)
     found = {'cpu': cpu, 'cores': len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()}
-    if 'OMP_NUM_THREADS' in os.environ:  # PyTorch and NumPy's OpenBLAS obey it, and sums depend on it
-        found['OMP_NUM_THREADS'] = os.environ['OMP_NUM_THREADS']
+    for name in ('OMP_NUM_THREADS', 'OPENBLAS_CORETYPE'):  # which PyTorch or NumPy obeys, and sums depend on
+        if name in os.environ:
+            found[name] = os.environ[name]
     torch = sys.modules.get('torch')
     if torch and torch.cuda.is_available():
         found['gpus'] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]

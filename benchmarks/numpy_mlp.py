@@ -25,6 +25,7 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import mlp_numpy
 import mlp_pytorch
+from cifar10_utils import dense_to_one_hot
 from modules import CrossEntropyModule
 from train_utils import ArgumentParser, number
 
@@ -34,14 +35,16 @@ N_INPUTS, N_CLASSES, LEARNING_RATE = 3 * 32 * 32, 10, 1e-9
 
 def numpy_step(n_hidden, x, y):
     model, cross_entropy = mlp_numpy.MLP(N_INPUTS, n_hidden, N_CLASSES, np.float32), CrossEntropyModule()
+    y = dense_to_one_hot(y)  # as train_mlp_numpy.py draws them
 
     def step():
         probabilities = model.forward(x)
         cross_entropy.forward(probabilities, y)
         model.backward(cross_entropy.backward(probabilities, y))
         for layer in model.linear_layers:
-            for name in layer.params:
-                layer.params[name] -= LEARNING_RATE * layer.grads[name]
+            for name, param in layer.params.items():
+                layer.grads[name] *= LEARNING_RATE
+                param -= layer.grads[name]
 
     return step
 
@@ -85,9 +88,11 @@ def main():
     repeats = parser.parse_args().repeats
     warnings.filterwarnings('ignore', module='sklearn')
     rng = np.random.default_rng(0)
-    threads = threadpoolctl.threadpool_info()[0]['num_threads']
+    pools = threadpoolctl.threadpool_info()
+    threads = pools[0]['num_threads']
     torch.set_num_threads(threads)
-    print(f'{threads} threads')
+    kernels = {pool['architecture'] for pool in pools if 'architecture' in pool}  # of NumPy's matrix products
+    print(f'{threads} threads, OpenBLAS kernels for {", ".join(sorted(kernels)) or "an unknown CPU"}')
     for n_hidden, batch_size in SIZES:
         x = rng.normal(0, 60, (batch_size, N_INPUTS)).astype(np.float32)
         y = rng.integers(N_CLASSES, size=batch_size)

@@ -208,8 +208,9 @@ def step_cost(n_hidden, batch_size):
 
     def update():
         for layer in model.linear_layers:
-            for name in layer.params:
-                layer.params[name] -= np.float32(1) * layer.grads[name]
+            for name, param in layer.params.items():
+                layer.grads[name] *= np.float32(1)
+                param -= layer.grads[name]
 
     return {phase.__name__: Counted.count(phase) for phase in (forward, backward, update)}
 

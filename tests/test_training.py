@@ -176,14 +176,14 @@ def test_the_run_folder(quick, data_dir, tmp_path, script):
     assert 'numpy' in script or config['versions']['torch'] == torch.__version__
 
 
-@pytest.mark.parametrize('threads', [None, '1'])
-def test_a_limit_on_the_threads_is_recorded(monkeypatch, threads):
+@pytest.mark.parametrize('name, value', [('OMP_NUM_THREADS', '1'), ('OPENBLAS_CORETYPE', 'Haswell')])
+def test_what_the_environment_says_of_threads_and_kernels_is_recorded(monkeypatch, name, value):
     from train_utils import hardware
 
-    monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
-    if threads:
-        monkeypatch.setenv('OMP_NUM_THREADS', threads)
-    assert hardware().get('OMP_NUM_THREADS') == threads
+    monkeypatch.delenv(name, raising=False)
+    assert name not in hardware()
+    monkeypatch.setenv(name, value)
+    assert hardware()[name] == value
 
 
 @pytest.mark.parametrize('script', SCRIPTS)
