@@ -281,8 +281,8 @@ def _is_missing(folder):
 
 
 def _mean_image(images):
-    """Mean over N of uint8 images (N, 3, 32, 32), from exact integer sums, as float32 (3, 32, 32)."""
-    return (images.sum(axis=0, dtype=np.uint32) / len(images)).astype(np.float32)  # enough for 16 million images
+    """Mean over N of images (N, 3, 32, 32), as float32 (3, 32, 32); float64 holds the sums of bytes exactly."""
+    return images.mean(axis=0, dtype=np.float64).astype(np.float32)
 
 
 def _channel_std(images):
@@ -320,8 +320,8 @@ def dense_to_one_hot(labels_dense, num_classes=N_CLASSES):
         ValueError: a label outside 0..num_classes - 1, or labels of another shape.
     """
     labels = np.asarray(labels_dense)
-    if labels.ndim != 1:
-        raise ValueError(f'expected labels of shape (N,), got {labels.shape}')
+    if labels.ndim != 1 or labels.dtype.kind not in 'iu':
+        raise ValueError(f'expected integer labels of shape (N,), got {labels.dtype} {labels.shape}')
     if labels.size and not 0 <= labels.min() <= labels.max() < num_classes:
         raise ValueError(f'expected labels from 0 to {num_classes - 1}, got {labels.min()} to {labels.max()}')
     one_hot = np.zeros((len(labels), num_classes), np.float32)

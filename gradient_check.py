@@ -34,9 +34,9 @@ def eval_numerical_gradient(f, x, verbose=True, h=1e-5):
         value = x[index]
         try:
             x[index] = value + h
-            above = f(x)
+            above = float(f(x))  # a copy: f may return a part of x itself
             x[index] = value - h
-            below = f(x)
+            below = float(f(x))
         finally:
             x[index] = value
         grad[index] = (above - below) / (2 * h)

@@ -1,5 +1,7 @@
 """Question 1.2: the multi-layer perceptron in NumPy, with hand-written backpropagation."""
 
+import math
+
 import numpy as np
 
 from modules import LinearModule, ReLUModule, SoftMaxModule
@@ -34,7 +36,7 @@ class MLP:
 
     def forward(self, x):
         """Probabilities (B, n_classes) of x (B, n_inputs), or of images (B, ...) with n_inputs pixels each."""
-        out = x.reshape(len(x), -1)
+        out = x.reshape(*x.shape[:1], math.prod(x.shape[1:]))  # -1 would not do for an empty batch
         for layer in self.layers:
             out = layer.forward(out)
         return out

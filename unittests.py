@@ -97,6 +97,8 @@ class TestGradientCheck(GradientTestCase):
         """Both values would be one array, and their difference 0, if the first were not copied."""
         x, df = self.rng.normal(size=(2, 3)), self.rng.normal(size=(2, 3))
         self.assert_numerical(eval_numerical_gradient_array(lambda x: x, x, df), df)
+        x = np.array(2.0)
+        self.assert_numerical(eval_numerical_gradient(lambda x: x, x, verbose=False), np.array(1.0))
 
     def test_large_constant_outputs_cost_no_accuracy(self):
         """Summed before the difference is taken, 1e8 would leave an error of ε 1e8 / h = 1e-3."""

@@ -25,7 +25,6 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import mlp_numpy
 import mlp_pytorch
-from cifar10_utils import dense_to_one_hot
 from modules import CrossEntropyModule
 from train_utils import ArgumentParser, number
 
@@ -35,7 +34,6 @@ N_INPUTS, N_CLASSES, LEARNING_RATE = 3 * 32 * 32, 10, 1e-9
 
 def numpy_step(n_hidden, x, y):
     model, cross_entropy = mlp_numpy.MLP(N_INPUTS, n_hidden, N_CLASSES, np.float32), CrossEntropyModule()
-    y = dense_to_one_hot(y)  # as train_mlp_numpy.py draws them
 
     def step():
         probabilities = model.forward(x)

@@ -427,6 +427,14 @@ def test_every_way_to_the_images_gives_the_same_numbers(raw):
     np.testing.assert_array_equal(y, train.labels[:20])
 
 
+def test_images_that_are_no_integers_lose_their_mean_too():
+    """A script may scale them before; integer sums would cut off fractions and wrap negative numbers."""
+    X = np.random.default_rng(0).uniform(-1, 1, (50, 3, 32, 32)).astype(np.float32)
+    X_train, _, X_test, _ = cifar10_utils.preprocess_cifar10_data(X, None, X[:5], None)
+    np.testing.assert_array_equal(X_train, X - X.mean(axis=0, dtype=np.float64).astype(np.float32))
+    np.testing.assert_array_equal(X_test, X_train[:5])
+
+
 def test_standardize_divides_by_the_training_std_of_each_channel(raw):
     X = raw[0][7:].astype(np.float64)
     plain, standard = (cifar10_utils.make_data_sets(*raw, validation_size=7, standardize=s) for s in (False, True))
@@ -490,8 +498,9 @@ def test_dense_to_one_hot():
     for labels, message in (
         ([3, 1], 'expected labels from 0 to 2, got 1 to 3'),
         ([-1, 0], 'expected labels from 0 to 2, got -1 to 0'),
-        ([[0]], 'expected labels of shape (N,), got (1, 1)'),
-        (0, 'expected labels of shape (N,), got ()'),
+        ([[0]], 'expected integer labels of shape (N,), got int64 (1, 1)'),
+        (0, 'expected integer labels of shape (N,), got int64 ()'),
+        ([True, False], 'expected integer labels of shape (N,), got bool (2,)'),
     ):
         with pytest.raises(ValueError) as error:
             cifar10_utils.dense_to_one_hot(np.array(labels), 3)
