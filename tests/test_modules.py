@@ -214,12 +214,10 @@ def test_mlp_refuses_wrong_shapes():
     for shape in ((B, 11), (B, 3, 2, 3)):
         with pytest.raises(ValueError, match=r'x must have shape \(B, 12\), got \(6, 1[18]\)'):
             mlp.forward(np.zeros(shape))
-    mlp.forward(np.zeros((B, 3, 2, 2)))
-    for shape in ((0, 12), (0, 3, 2, 2)):
-        assert mlp.forward(np.zeros(shape)).shape == (0, 3)
     with pytest.raises(ValueError, match=r'x must have shape \(B, 12\), got \(1,\)'):
         mlp.forward(np.array(1.0))
-    mlp.forward(np.zeros((B, 12)))
+    for shape in ((0, 12), (0, 3, 2, 2), (B, 3, 2, 2)):
+        assert mlp.forward(np.zeros(shape)).shape == (shape[0], 3)
     with pytest.raises(ValueError, match=r'dout must have shape \(6, 3\), got \(6, 4\)'):
         mlp.backward(np.zeros((B, 4)))
 
