@@ -47,3 +47,20 @@ class MLP:
             dout = layer.backward(dout)
         # ∂L/∂(images) would cost as much as the layer's forward pass, and nobody asks for it.
         self.layers[0].backward(dout, input_gradient=False)
+
+    def state_dict(self):
+        """The parameters, {'layer0': {'weight', 'bias'}, ...}: the arrays themselves, not copies."""
+        return {f'layer{i}': dict(layer.params) for i, layer in enumerate(self.linear_layers)}
+
+    def load_state_dict(self, state):
+        """Sets the parameters to those of another network of the same sizes.
+
+        Raises:
+            ValueError: if a shape is another.
+        """
+        for i, layer in enumerate(self.linear_layers):
+            for name, param in layer.params.items():
+                stored = state[f'layer{i}'][name]
+                if stored.shape != param.shape:  # NumPy would repeat a single row
+                    raise ValueError(f'expected {name} of shape {param.shape}, got {stored.shape}')
+                param[...] = stored

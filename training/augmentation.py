@@ -1,0 +1,66 @@
+"""Images that are never the same twice."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+def make_augmentation(flags, machine, cutout=0):
+    """The Augmentation that the flags ask for; by default none."""
+    return nn.Identity() if flags.augment == 'none' else Augmentation(flags.seed, machine, cutout=cutout)
+
+
+class Augmentation:
+    """Flips images with probability 1/2, shifts each by up to an eighth of its side, blanks a square in it.
+
+    The random numbers are drawn for the whole global batch, so that they do not depend on the number of processes.
+    Blank pixels are 0, the mean image.
+
+    Args:
+        seed: of the random numbers.
+        machine: a TorchMachine.
+        border: what a shift brings in: 'constant', blank pixels, or 'reflect', the image's own reflection.
+        cutout: side of the square, in pixels of an image of 32 x 32.
+    """
+
+    def __init__(self, seed, machine, border='constant', cutout=0):
+        self.generator = torch.Generator().manual_seed(seed)
+        self.machine, self.border, self.cutout = machine, border, cutout
+
+    def __call__(self, x):
+        """A new tensor of x's shape (B, C, H, W), this process's rows of the global batch."""
+        B, _, H, W = x.shape
+        padding = H // 8
+        flipped = self._draw(B, 2).bool()
+        top, left = self._draw(B, 2 * padding + 1), self._draw(B, 2 * padding + 1)
+        wide = F.pad(x, [padding] * 4, mode=self.border)
+        windows = wide.unfold(2, H, 1).unfold(3, W, 1)  # (B, C, 2 padding + 1, 2 padding + 1, H, W)
+        x = windows[torch.arange(B, device=x.device), :, top, left]  # (B, C, H, W)
+        x = mirrored(x, flipped)
+        return self._cut_out(x, self.cutout * H // 32) if self.cutout else x
+
+    def _cut_out(self, x, side):
+        B, _, H, W = x.shape
+        row, column = self._draw(B, H), self._draw(B, W)
+        rows = torch.arange(H, device=x.device) - row[:, None] + side // 2  # (B, H)
+        columns = torch.arange(W, device=x.device) - column[:, None] + side // 2  # (B, W)
+        blank = ((rows >= 0) & (rows < side))[:, :, None] & ((columns >= 0) & (columns < side))[:, None, :]
+        return x.masked_fill(blank[:, None], 0)
+
+    def _draw(self, B, high):
+        """Integers below `high`, (B,), for this process's rows."""
+        return self._mine(torch.randint(high, (B * self.machine.world_size,), generator=self.generator))
+
+    def _mine(self, numbers):
+        return numbers[self.machine.rank :: self.machine.world_size].to(self.machine.device)
+
+    def state_dict(self):
+        return {'generator': self.generator.get_state()}
+
+    def load_state_dict(self, state):
+        self.generator.set_state(state['generator'])
+
+
+def mirrored(x, flipped):
+    """The images x (B, C, H, W), those mirrored where flipped (B,) says so."""
+    return torch.where(flipped[:, None, None, None], x.flip(3), x)

@@ -1,0 +1,54 @@
+"""What a run has measured so far."""
+
+import csv
+import io
+
+import numpy as np
+
+
+class History:
+    """A row per evaluation, and the steps since the last one.
+
+    Attributes:
+        rows: a dict per evaluation, in order of steps.
+        losses, accuracies: of the training batches since the last row.
+    """
+
+    def __init__(self):
+        self.rows, self.losses, self.accuracies = [], [], []
+
+    def count(self, loss, accuracy):
+        """Counts the loss and accuracy of a training batch."""
+        self.losses.append(loss)
+        self.accuracies.append(accuracy)
+
+    def add(self, step, evaluated):
+        """Adds a row: the means over the training batches since the last row, and {'test': (loss, accuracy), ...}."""
+        pairs = {'train': (float(np.mean(self.losses)), float(np.mean(self.accuracies)))} | evaluated
+        self.losses, self.accuracies = [], []
+        row = {'step': step}
+        for name, (loss, accuracy) in pairs.items():
+            row |= {f'{name}_loss': loss, f'{name}_accuracy': accuracy}
+        self.rows.append(row)
+
+    def line(self):
+        """The last row in words."""
+        row = self.rows[-1]
+        names = [name.removesuffix('_loss') for name in row if name.endswith('_loss')]
+        return '  '.join(
+            f'{name} loss {row[f"{name}_loss"]:.4f} accuracy {row[f"{name}_accuracy"]:.4f}' for name in names
+        )
+
+    def csv(self):
+        """All rows as the bytes of a CSV file."""
+        text = io.StringIO()
+        table = csv.DictWriter(text, self.rows[-1].keys(), lineterminator='\n')
+        table.writeheader()
+        table.writerows(self.rows)
+        return text.getvalue().encode()
+
+    def state_dict(self):
+        return {'rows': self.rows, 'losses': self.losses, 'accuracies': self.accuracies}
+
+    def load_state_dict(self, state):
+        self.rows, self.losses, self.accuracies = state['rows'], state['losses'], state['accuracies']

@@ -1,0 +1,182 @@
+"""One training run: batches, history, checkpoints, summary."""
+
+import math
+import time
+from signal import SIGTERM
+
+from tqdm import tqdm
+
+from training.checkpoints import Checkpoints, State
+from training.data import class_names, number_of_steps
+from training.errors import Interrupted, RunError
+from training.files import write_atomically, write_json
+from training.folder import RunFolder
+from training.history import History
+from training.plots import draw_curves, draw_filters, draw_predictions, write_confusion
+from training.progress import Progress
+from training.provenance import peak_memory_mb
+from training.signals import Signals
+from training.tensorboard import TensorBoard
+
+
+class Run:
+    """Keeps all that has a state: hands out the batches of the steps that are left, logs, evaluates, saves, resumes.
+
+        with Run(flags, machine, data, evaluate=..., model=model, ...) as run:
+            for x, y in run.batches():
+                ...
+                run.after_step(loss, accuracy(logits, y))
+            run.finish()
+
+    Args:
+        flags: parsed flags.
+        machine: a NumpyMachine or a TorchMachine.
+        data: {'train', 'validation', 'test'}: DataSets.
+        evaluate: function of a DataSet that returns (loss, accuracy).
+        max_steps: length of the run; by default that of the flags.
+        parts: the model, and whatever else has a state_dict; None is left out.
+    Attributes:
+        step: steps done.
+        max_steps: length of the run.
+        finished: whether the folder holds the finished run, in which nothing is to change.
+    Raises:
+        UsageError, RunError: as RunFolder and Checkpoints do; RunError if a loss is not finite.
+        Interrupted: after a signal, when the step has ended and the state is saved.
+    """
+
+    def __init__(self, flags, machine, data, *, evaluate, max_steps=None, **parts):
+        self.flags, self.machine, self.data, self.evaluate = flags, machine, data, evaluate
+        self.max_steps = max_steps or number_of_steps(flags, data)
+        self.folder = RunFolder(flags, machine.compute)
+        self.path, self.is_writer = self.folder.path, machine.rank == 0
+        parts = {'run': self} | {name: part for name, part in parts.items() if part is not None}
+        self.checkpoints = Checkpoints(self.path, State(flags, machine, data, parts))
+        self.step, self.seconds, self.log, self.signals = 0, 0.0, History(), Signals()
+        self.progress = Progress(flags.batch_size, self.max_steps)
+        self.tensorboard = TensorBoard(flags, self.path)
+
+    @property
+    def finished(self):
+        return self.folder.finished
+
+    @property
+    def history(self):
+        """A dict per evaluation, in order of steps."""
+        return self.log.rows
+
+    def __enter__(self):
+        self.machine.wait_for_all()  # until every process has looked at the folder as it was
+        try:
+            if self.is_writer and not self.finished:
+                self.folder.open()
+            if self.flags.resume and not self.folder.resuming:
+                self.print(f'nothing to resume in {self.path}: starting')
+            if not self.finished:
+                self.print(f'training on {self.machine}')
+            self._restore()
+        except BaseException:
+            self.folder.close()
+            raise
+        self.signals.__enter__()
+        return self
+
+    def __exit__(self, *_):
+        self.signals.__exit__()
+        self.folder.close()
+
+    def _restore(self):
+        if self.folder.resuming:
+            if not self.checkpoints.restore():
+                self.print(f'there is no checkpoint in {self.path} yet: starting')
+            elif not self.finished:
+                self.print(f'continuing {self.path} at step {self.step}')
+        self.machine.check_same_step(self.step)
+
+    def print(self, line):
+        """Prints a line above the progress bar, unless --quiet."""
+        if self.is_writer and not self.flags.quiet:
+            tqdm.write(line)
+
+    def batches(self):
+        """The batches (x, y) of the steps that are left."""
+        with self.progress.bar(self.step, off=self.flags.quiet or not self.is_writer):
+            while self.step < self.max_steps:
+                yield self.machine.next_batch(self.data['train'], self.flags.batch_size)
+
+    def after_step(self, loss, accuracy):
+        """Counts a step with the loss and accuracy of its batch; logs, evaluates and saves when that is due."""
+        self.step += 1
+        self.progress.count()
+        loss, accuracy, signal = self.machine.mean(loss, accuracy, self.signals.received or 0)
+        self.log.count(loss, accuracy)
+        self._check_loss(loss)
+        if self.step % self.flags.eval_freq == 0 or self.step == self.max_steps:
+            self._evaluate()
+        elif signal:
+            self.checkpoints.save()
+        if signal and self.step < self.max_steps:
+            raise Interrupted(self.signals.received or SIGTERM)  # or another process has received it
+
+    def _check_loss(self, loss):
+        if not math.isfinite(loss):
+            kept = self.history[-1]['step'] if self.history else 0
+            state = f'the checkpoint of step {kept} in {self.path} is kept' if kept else 'there is no checkpoint yet'
+            remedy = ': lower --learning_rate, with --overwrite' if hasattr(self.flags, 'learning_rate') else ''
+            raise RunError(f'the loss is {loss} at step {self.step}{remedy}; {state}')
+
+    def _evaluate(self):
+        evaluated = {
+            name: self.evaluate(self.data[name]) for name in ('validation', 'test') if self.data[name].num_examples
+        }
+        for loss, _ in evaluated.values():
+            self._check_loss(loss)  # a row is not added then, nor a checkpoint written
+        self.log.add(self.step, evaluated)
+        if self.is_writer:
+            self.tensorboard.write(self.history[-1])
+            write_atomically(self.path / 'history.csv', self.log.csv())
+        self.checkpoints.save()
+        self.print(f'step {self.step:>{len(str(self.max_steps))}}  {self.log.line()}')
+        self.progress.pause()
+
+    def state_dict(self):
+        return {'step': self.step, 'seconds': self._seconds()} | self.log.state_dict()
+
+    def load_state_dict(self, state):
+        self.step, self.seconds = state['step'], state['seconds']
+        self.log.load_state_dict(state)
+
+    def _seconds(self):
+        return self.seconds + time.perf_counter() - self.machine.started
+
+    def finish(self, predict=None, filters=None, **figures):
+        """Writes the summary, the figures of the last step, and draws what there is to see; every process calls it.
+
+        Args:
+            predict: function that returns probabilities (N, C) of the test images, for the confusion matrix and the
+                worst mistakes.
+            filters: (n, 3, h, w) of a first convolution.
+            figures: what else belongs into the summary.
+        """
+        if self.finished:
+            self.print(f'{self.path} had finished: nothing to do')
+            return
+        probabilities = predict() if predict else None
+        if self.is_writer:
+            self._write_summary(probabilities, figures)
+            draw_curves(self.path, self.history)
+            if predict:
+                draw_predictions(self.path, self.data['test'], probabilities, class_names(self.flags))
+            if filters is not None:
+                draw_filters(self.path, filters)
+            self.print(f'results in {self.path}, curves in {self.path / "curves.png"}')
+
+    def _write_summary(self, probabilities, figures):
+        if probabilities is not None:
+            names = class_names(self.flags)
+            figures['class_accuracy'] = write_confusion(self.path, self.data['test'].labels, probabilities, names)
+        seconds = self._seconds()
+        cost = {'seconds': round(seconds, 2), 'images_per_second': self.progress.rate()}
+        cost['peak_memory_mb'] = peak_memory_mb()
+        write_json(self.path / 'summary.json', self.history[-1] | figures | cost)
+        self.checkpoints.forget_previous()
+        self.print(f'test accuracy {self.history[-1]["test_accuracy"]:.4f} after {self.step} steps and {seconds:.1f} s')
