@@ -30,9 +30,7 @@ def load_data(flags, standardize=False):
 
 def number_of_steps(flags, data):
     """The length of the run in steps: --max_steps, or --epochs in whole batches."""
-    if not getattr(flags, 'epochs', None):
-        return flags.max_steps
-    return flags.epochs * (data['train'].num_examples // flags.batch_size)
+    return flags.max_steps or flags.epochs * (data['train'].num_examples // flags.batch_size)
 
 
 def class_names(flags):
