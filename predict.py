@@ -23,7 +23,7 @@ EXPECTED = 'expected a run of train_mlp_pytorch.py or train_convnet_pytorch.py'
 
 
 def parse_flags(argv=None):
-    parser = ArgumentParser(prog='predict.py', description=__doc__.splitlines()[0])
+    parser = ArgumentParser(__file__, __doc__)
     parser.add_argument('images', nargs='+', metavar='PATH_TO_IMAGE', help='a picture of any common format and size')
     parser.add_argument('--checkpoint', default='runs/convnet_pytorch', help='run folder of a PyTorch network')
     parser.add_argument('--top', type=number(int, 1, 10), default=3, help='number of classes to name')
