@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, ImageOps
+from torch_utils import read_checkpoint
+from train_utils import ArgumentParser, RunError, class_names, number, reading, run_script
 
 from convnet_pytorch import ConvNet
 from mlp_pytorch import MLP
-from torch_utils import read_checkpoint
-from train_utils import ArgumentParser, RunError, class_names, number, reading, run_script
 
 MAX_PIXELS = 50_000_000
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit, which warns first

@@ -20,7 +20,6 @@ from pathlib import Path
 import batches
 import numpy as np
 import pytest
-
 import train_utils
 
 ROOT = Path(train_utils.__file__).parent

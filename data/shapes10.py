@@ -9,7 +9,7 @@ A shape is its signed distance function f(u, v): negative inside, zero on the ou
 that are centred on the shape, turn with it and are measured in its radius. Where corners make the exact distance
 costly, f is a bound with the same zeros.
 
-    python shapes10.py docs/shapes10.png        draws the figure of ten examples of each class
+    python -m data.shapes10 docs/shapes10.png        draws the figure of ten examples of each class
 """
 
 import argparse
