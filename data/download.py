@@ -56,7 +56,7 @@ def download_cifar10(data_dir, data_url=None):
 
     An archive by the name of cifar-10-python.tar.gz beside `data_dir`, or one folder further up, is used if its MD5 is
     right. Otherwise it is fetched from `data_url`, if given, or else from the first of `SOURCES`; the
-    others follow when one fails. What an interrupted fetch has got stays in a .part file, and the next one goes on from there.
+    others follow when one fails. What an interrupted fetch has got stays in a .part file, where the next one goes on.
     The folder appears at once and complete, each file with its own right MD5; a second process waits for the first.
 
     Raises:

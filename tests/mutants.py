@@ -22,7 +22,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mistakes.run import copied_tree
+from make_mistakes import copied_tree
 
 # A group of files, and the tests that have to kill its mutants.
 GROUPS = (

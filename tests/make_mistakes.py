@@ -1,13 +1,14 @@
-"""Makes each of these mistakes in a copy of the repo and names the first test that catches it.
+"""Makes each mistake of tests/mistakes.txt in a copy of the repo and names the first test that catches it.
 
-    python tests/mistakes/run.py                              # all
-    python tests/mistakes/run.py bessel_variance --jobs 2     # some by name, two at a time
+    python tests/make_mistakes.py                              # all
+    python tests/make_mistakes.py bessel_variance --jobs 2     # some by name, two at a time
 
-A mistake is a patch in this folder: one that people make, and that no tool would. Its first line says it in a sentence.
-A second line may name a test, `Caught by: tests/test_x.py::test_y`, which is tried first; unittests.py and tests/
-follow, but for the tests of README and report. A test that never ends catches its mistake too, and the table says so.
+A mistake is one that people make, and that no tool would. In the table it has a name and a sentence, the test that is
+expected to catch it, which is tried first, and the lines of a file before and after, the fewest that stand there once.
+unittests.py and tests/ follow, but for the tests of README and report. A test that never ends catches its mistake too,
+and the table says so.
 
-Prints a Markdown table. Exits with 1 if a mistake is not caught or its patch does not apply.
+Prints a Markdown table. Exits with 1 if a mistake is not caught or no longer fits the code.
 """
 
 import argparse
@@ -21,20 +22,52 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
-FOLDER = Path(__file__).resolve().parent
-ROOT = FOLDER.parent.parent
+TABLE = Path(__file__).with_name('mistakes.txt')
+ROOT = Path(__file__).resolve().parent.parent
 ALL_TESTS = ['tests', '--ignore=tests/test_readme.py', '--ignore=tests/test_report.py']
 ONE_TEST_SECONDS, ALL_TESTS_SECONDS = 600, 3600  # far more than they take, so that what takes longer hangs
 
 
-class Mistake:
-    """A patch: its path, the sentence that says the mistake, and the test that is expected to catch it, or None."""
+class Mistake(NamedTuple):
+    """A row of the table."""
 
-    def __init__(self, path):
-        self.path = path
-        self.sentence, second, *_ = path.read_text(encoding='utf-8').splitlines()
-        self.test = second.removeprefix('Caught by: ') if second.startswith('Caught by: ') else None
+    name: str
+    sentence: str
+    test: str
+    edits: list  # [(file, before, after), ...]
+
+    def fits(self, tree):
+        """Whether each edit changes lines that stand in its file exactly once."""
+        return all(before != after and self._count(tree / file, before) == 1 for file, before, after in self.edits)
+
+    def make(self, tree):
+        for file, before, after in self.edits:
+            text = f'\n{(tree / file).read_text(encoding="utf-8")}'
+            text = text.replace(f'\n{before}', f'\n{after}')
+            (tree / file).write_text(text[1:], encoding='utf-8')
+
+    @staticmethod
+    def _count(path, lines):
+        return f'\n{path.read_text(encoding="utf-8")}'.count(f'\n{lines}') if path.exists() else 0
+
+
+def read_table():
+    """{name: Mistake} of tests/mistakes.txt: blocks of a title, a test, and edits as in a diff."""
+    found = {}
+    for block in TABLE.read_text(encoding='utf-8').strip().split('\n\n'):
+        title, test, *lines = block.splitlines()
+        name, sentence = title.split(': ', 1)
+        edits = []
+        for line in lines:
+            if line.startswith('in '):
+                edits.append([line.removeprefix('in '), '', ''])
+            for column, marks in ((1, ' -'), (2, ' +')):
+                if line[0] in marks:
+                    edits[-1][column] += f'{line[1:]}\n'
+        found[name] = Mistake(name, sentence, test.removeprefix('caught by '), [tuple(edit) for edit in edits])
+    return found
 
 
 @contextlib.contextmanager
@@ -49,12 +82,6 @@ def copied_tree():
                 (tree / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, tree / name)
         yield tree
-
-
-def applies(patch, tree):
-    """Whether the patch could be applied to the tree, which it is then."""
-    elsewhere = os.environ | {'GIT_CEILING_DIRECTORIES': str(tree.parent)}  # in a repo, git would take its own folders
-    return subprocess.run(['git', 'apply', patch], cwd=tree, env=elsewhere, capture_output=True).returncode == 0
 
 
 def first_failure(tree, tests, seconds, environment):
@@ -80,7 +107,7 @@ def first_failure(tree, tests, seconds, environment):
     if process.returncode == 0:
         return None
     # FAILED tests/test_x.py::test_y[z] - why, SUBFAILED(i=1) unittests.py::TestX::test_y - why, ERROR tests/test_x.py
-    name = r'(?:unittests|tests/\w+)\.py(?:::.+?)?'
+    name = r'(?:unittests|(?:tests|report)/[\w/]+)\.py(?:::.+?)?'
     found = re.search(rf'^(?:SUBFAILED|FAILED|ERROR)\b.*?({name})(?: - .*)?$', output, re.MULTILINE)
     return found[1] if found else tests[0]
 
@@ -88,36 +115,36 @@ def first_failure(tree, tests, seconds, environment):
 def judge(mistake, environment):
     """What catches the mistake, or why nothing does; and whether it is caught."""
     with copied_tree() as tree:
-        if not applies(mistake.path, tree):
-            return 'the patch does not apply', False
-        attempts = [([mistake.test], ONE_TEST_SECONDS)] if mistake.test else []
-        for tests, seconds in [*attempts, (['unittests.py'], ALL_TESTS_SECONDS), (ALL_TESTS, ALL_TESTS_SECONDS)]:
+        if not mistake.fits(tree):
+            return 'it no longer fits the code', False
+        mistake.make(tree)
+        attempts = [([mistake.test], ONE_TEST_SECONDS), (['unittests.py'], ALL_TESTS_SECONDS)]
+        for tests, seconds in [*attempts, (ALL_TESTS, ALL_TESTS_SECONDS)]:
             if failure := first_failure(tree, tests, seconds, environment):
                 return f'`{failure}`', True
     return 'no test', False
 
 
-def check_unpatched(mistakes, environment):
+def check_unchanged(mistakes, environment):
     """Ends the program with one line if a named test fails without any mistake, or does not exist."""
-    tests = sorted({mistake.test for mistake in mistakes} - {None})
-    if tests:
-        with copied_tree() as tree:
-            if failure := first_failure(tree, tests, ALL_TESTS_SECONDS, environment):
-                sys.exit(f'run.py: {failure} fails or does not exist, without any mistake')
+    with copied_tree() as tree:
+        tests = sorted({mistake.test for mistake in mistakes})
+        if failure := first_failure(tree, tests, ALL_TESTS_SECONDS, environment):
+            sys.exit(f'make_mistakes.py: {failure} fails or does not exist, without any mistake')
 
 
 def main():
-    known = {path.stem: path for path in sorted(FOLDER.glob('*.patch'))}
+    known = read_table()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('names', nargs='*', metavar='NAME', help='patches without their suffix (default: all)')
+    parser.add_argument('names', nargs='*', metavar='NAME', help='mistakes (default: all)')
     parser.add_argument('--jobs', type=int, default=1, help='mistakes tried at once (default: 1)')
     flags = parser.parse_args()
     if unknown := set(flags.names) - known.keys():
         parser.error(f'no such mistake: {", ".join(sorted(unknown))}')
 
-    mistakes = [Mistake(known[name]) for name in flags.names or known]
+    mistakes = [known[name] for name in flags.names or known]
     environment = os.environ | ({'OMP_NUM_THREADS': '1'} if flags.jobs > 1 else {})
-    check_unpatched(mistakes, environment)
+    check_unchanged(mistakes, environment)
 
     caught = 0
     print('| mistake | first test that caught it |\n| --- | --- |')
