@@ -30,17 +30,18 @@ from conftest import (
 )
 from test_command_line import EFFECTS
 
-from train_utils import Run, RunError
+from training.errors import RunError
+from training.run import Run
 
 EVERYTHING = (
-    '--optimizer sgd --momentum 0.9 --nesterov --weight_decay 0.01 --lr_schedule onecycle --augment --ema 0.9 '
-    '--cutmix 0.4 --mixup 0.4 --mix_until 0.8 --label_smoothing 0.1 --standardize --validation_size 21'
+    '--optimizer sgd --momentum 0.9 --weight_decay 0.01 --lr_schedule onecycle --augment --ema 0.9 '
+    '--label_smoothing 0.1 --standardize --validation_size 21'
 )
 # With enough state on board that a forgotten part shows: nine steps of 60 are two epochs and more.
 STATEFUL = {
     'train_mlp_numpy': '--max_steps 9 --batch_size 60 --validation_size 10',
     'train_mlp_pytorch': f'--max_steps 9 --batch_size 60 --dropout 0.5 --batch_norm torch {EVERYTHING}',
-    'train_convnet_pytorch': f'--max_steps 9 --small_images 0.4 {EVERYTHING}',
+    'train_convnet_pytorch': f'--max_steps 9 {EVERYTHING}',
 }
 
 
@@ -134,14 +135,14 @@ def test_other_processes_that_end_early_resume_to_the_same_bits(data_dir, tmp_pa
 
 
 @pytest.mark.parametrize('script', SCRIPTS)
-@pytest.mark.parametrize('method', ['count_step', 'log', 'write_history', 'state', 'print_row', 'finish'])
+@pytest.mark.parametrize('method', ['after_step', 'log', 'write_history', 'state', 'print', 'finish'])
 def test_wherever_it_is_interrupted_a_run_continues_the_same(quick, monkeypatch, data_dir, tmp_path, script, method):
     args = STATEFUL[script].split()
     whole = short_run(script, data_dir, tmp_path / 'whole', *args)
     evaluations = [row['step'] for row in whole]
     assert evaluations == [2, 4, 6, 8, 9]
     # Before step 1 there is no checkpoint, before step 3 one, and so on; one run is cut off and continued at each.
-    for i, step in enumerate({'count_step': [0, *evaluations[:-1]], 'finish': [9]}.get(method, evaluations)):
+    for i, step in enumerate({'after_step': [0, *evaluations[:-1]], 'finish': [9]}.get(method, evaluations)):
         resume = ['--resume'] if i else []
         interrupted_run(monkeypatch, method, step, script, data_dir, tmp_path / 'cut', *args, *resume)
     assert short_run(script, data_dir, tmp_path / 'cut', *args, '--resume') == whole
@@ -153,17 +154,17 @@ def test_wherever_it_is_interrupted_a_run_continues_the_same(quick, monkeypatch,
 def test_each_optimizer_continues_the_same(quick, monkeypatch, data_dir, tmp_path, script, optimizer):
     args = f'--max_steps 7 --optimizer {optimizer} --learning_rate 0.01 --lr_schedule cosine'.split()
     whole = short_run(script, data_dir, tmp_path / 'whole', *args)
-    interrupted_run(monkeypatch, 'count_step', 5, script, data_dir, tmp_path / 'cut', *args)
+    interrupted_run(monkeypatch, 'after_step', 5, script, data_dir, tmp_path / 'cut', *args)
     assert short_run(script, data_dir, tmp_path / 'cut', *args, '--resume') == whole
     assert_same_run(tmp_path / 'cut', tmp_path / 'whole')
 
 
 @pytest.mark.parametrize('script', SCRIPTS)
 def test_an_interrupted_script_says_how_to_go_on(quick, monkeypatch, capsys, data_dir, tmp_path, script):
-    interrupt(monkeypatch, 'count_step', 3)
+    interrupt(monkeypatch, 'after_step', 3)
     status, line = failing_short_run(capsys, script, data_dir, tmp_path / 'run')
     assert status == 130 and '--resume' in line and str(tmp_path / 'run') in line
-    interrupt(monkeypatch, 'count_step', 0)
+    interrupt(monkeypatch, 'after_step', 0)
     status, line = failing_short_run(capsys, script, data_dir, tmp_path / 'another')
     assert status == 130 and 'no checkpoint yet' in line and '--resume' not in line
 
@@ -171,7 +172,7 @@ def test_an_interrupted_script_says_how_to_go_on(quick, monkeypatch, capsys, dat
 @pytest.mark.parametrize('script', SCRIPTS)
 def test_a_row_is_printed_once_it_is_saved(quick, monkeypatch, data_dir, tmp_path, script):
     """So that a reader of the output who goes away takes no evaluation along."""
-    interrupted_run(monkeypatch, 'print_row', 2, script, data_dir, tmp_path)
+    interrupted_run(monkeypatch, 'print', 2, script, data_dir, tmp_path)
     assert (tmp_path / 'history.csv').read_text().splitlines()[-1].startswith('2,')
     assert (tmp_path / CHECKPOINTS[script]).exists()
 
@@ -182,7 +183,7 @@ def test_a_reader_who_has_gone_is_not_taken_for_a_damaged_checkpoint(quick, monk
         if 'continuing' in line:
             raise BrokenPipeError
 
-    interrupted_run(monkeypatch, 'count_step', 5, script, data_dir, tmp_path, '--max_steps', '9')
+    interrupted_run(monkeypatch, 'after_step', 5, script, data_dir, tmp_path, '--max_steps', '9')
     monkeypatch.setattr(Run, 'print', print_line)
     with pytest.raises(BrokenPipeError):
         short_run(script, data_dir, tmp_path, '--max_steps', '9', '--resume')
@@ -210,7 +211,7 @@ def test_resume_of_nothing_starts_and_says_so(quick, capsys, data_dir, tmp_path,
 @pytest.mark.parametrize('script', SCRIPTS)
 def test_resume_before_the_first_checkpoint_starts_and_says_so(quick, monkeypatch, capsys, data_dir, tmp_path, script):
     whole = short_run(script, data_dir, tmp_path / 'whole')
-    interrupted_run(monkeypatch, 'count_step', 1, script, data_dir, tmp_path / 'cut')
+    interrupted_run(monkeypatch, 'after_step', 1, script, data_dir, tmp_path / 'cut')
     assert short_run(script, data_dir, tmp_path / 'cut', '--resume') == whole
     assert f'no checkpoint in {tmp_path / "cut"} yet' in capsys.readouterr().out
 
@@ -231,7 +232,7 @@ def test_tensorboard_shows_each_evaluation_of_a_resumed_run_once(quick, monkeypa
 @pytest.mark.parametrize('script', SCRIPTS)
 def test_resume_with_another_flag_is_refused_by_name(quick, monkeypatch, capsys, data_dir, tmp_path, script):
     base = [] if 'numpy' in script else ['--optimizer', 'sgd']
-    interrupted_run(monkeypatch, 'count_step', 3, script, data_dir, tmp_path / 'run', *base)
+    interrupted_run(monkeypatch, 'after_step', 3, script, data_dir, tmp_path / 'run', *base)
     before = snapshot(tmp_path / 'run')
     for flag, effects in EFFECTS[script].items():
         effect = effects[0] if isinstance(effects, list) else effects
@@ -262,7 +263,7 @@ def test_a_run_is_not_overwritten_unless_told(quick, monkeypatch, capsys, data_d
 
     for step, files in [(0, {'.lock', 'config.json'}), (3, {'history.csv', CHECKPOINTS[script]})]:
         seed = ['--seed', '7', '--overwrite']
-        interrupted_run(monkeypatch, 'count_step', step, script, data_dir, tmp_path / 'run', *seed)
+        interrupted_run(monkeypatch, 'after_step', step, script, data_dir, tmp_path / 'run', *seed)
         assert files <= {p.name for p in (tmp_path / 'run').iterdir()}
         status, line = failing_short_run(capsys, script, data_dir, tmp_path / 'run')
         assert status == 2 and '--overwrite' in line and ('--resume' in line) == (step > 0)
@@ -325,7 +326,7 @@ def pt(value):
 @pytest.mark.parametrize('script', SCRIPTS)
 @pytest.mark.parametrize('damage', ['cut off', 'empty', 'text', 'other content', 'pickle', 'hostile', 'flipped bits'])
 def test_a_damaged_or_hostile_checkpoint_is_refused(quick, monkeypatch, capsys, data_dir, tmp_path, script, damage):
-    interrupted_run(monkeypatch, 'count_step', 3, script, data_dir, tmp_path / 'run')
+    interrupted_run(monkeypatch, 'after_step', 3, script, data_dir, tmp_path / 'run')
     checkpoint, trap = tmp_path / 'run' / CHECKPOINTS[script], tmp_path / 'it ran'
     good = checkpoint.read_bytes()
     if script == 'train_mlp_numpy':
@@ -360,7 +361,7 @@ def test_a_damaged_or_hostile_checkpoint_is_refused(quick, monkeypatch, capsys, 
 def test_the_checkpoint_of_another_network_is_refused(quick, monkeypatch, capsys, data_dir, tmp_path, script, other):
     for name, units in [('run', 8), ('other', other)]:
         run = (script, data_dir, tmp_path / name, '--dnn_hidden_units', units)
-        interrupted_run(monkeypatch, 'count_step', 3, *run)
+        interrupted_run(monkeypatch, 'after_step', 3, *run)
     checkpoint = tmp_path / 'run' / CHECKPOINTS[script]
     os.replace(tmp_path / 'other' / CHECKPOINTS[script], checkpoint)
     status, line = failing_short_run(capsys, script, data_dir, tmp_path / 'run', '--resume')
@@ -369,7 +370,7 @@ def test_the_checkpoint_of_another_network_is_refused(quick, monkeypatch, capsys
 
 @pytest.mark.parametrize('content', ['', '{', '[]', '{"flags": 5}', '{"command": "python"}', '\udcff'])
 def test_a_damaged_config_is_one_line(quick, monkeypatch, capsys, data_dir, tmp_path, content):
-    interrupted_run(monkeypatch, 'count_step', 3, 'train_mlp_numpy', data_dir, tmp_path / 'run')
+    interrupted_run(monkeypatch, 'after_step', 3, 'train_mlp_numpy', data_dir, tmp_path / 'run')
     config = tmp_path / 'run' / 'config.json'
     config.write_bytes(content.encode(errors='surrogateescape'))
     status, line = failing_short_run(capsys, 'train_mlp_numpy', data_dir, tmp_path / 'run', '--resume')
