@@ -198,17 +198,13 @@ def share_of_zeros(weights):
     return sum((weight == 0).sum().item() for weight in weights) / sum(weight.numel() for weight in weights)
 
 
-def make_model(flags, data):
-    """The MLP, behind whitening where the flags ask for it."""
+def make_model(flags):
+    """The MLP, behind whitening, yet to be fitted, where the flags ask for it."""
     init = 'kaiming' if flags.init == 'kaiming' else 'pytorch'
     mlp = MLP(N_PIXELS, flags.dnn_hidden_units, N_CLASSES, batch_norm='torch', activation='gelu', init=init)
     if flags.init == 'local':
         local_(mlp.linear_layers)
-    if not flags.whiten:
-        return mlp
-    whitening = Whitening(N_PIXELS)
-    whitening.fit((torch.from_numpy(x) for x, _ in data['train'].chunks(1000)), flags.whiten)
-    return nn.Sequential(whitening, mlp)
+    return nn.Sequential(Whitening(N_PIXELS), mlp) if flags.whiten else mlp
 
 
 def train(flags):
@@ -219,7 +215,10 @@ def train(flags):
 
     np.random.seed(flags.seed)
     torch.manual_seed(flags.seed)
-    model = machine.place(make_model(flags, data))
+    model = make_model(flags)
+    if flags.whiten:
+        model[0].fit((torch.from_numpy(x) for x, _ in data['train'].chunks(1000)), flags.whiten)
+    machine.place(model)
     weights = [layer.weight for layer in model.modules() if isinstance(layer, nn.Linear)]
     network = machine.parallel(model)
     augment = AffineAugmentation(flags.seed, machine) if flags.augment == 'affine' else nn.Identity()
