@@ -100,6 +100,8 @@ class Run:
     def steps(self):
         """The numbers of the steps that are left, while a bar shows them."""
         with self.progress.bar(self.step, off=self.flags.quiet or not self.is_writer):
+            if self.log.losses and self._is_evaluation_due():  # a signal came between a step and its evaluation
+                self._evaluate()
             while self.step < self.max_steps:
                 yield self.step
 
@@ -115,12 +117,14 @@ class Run:
         loss, accuracy, signal = self.machine.mean(loss, accuracy, self.signals.received or 0)
         self.log.count(loss, accuracy)
         self._check_loss(loss)
-        if self.step % self.flags.eval_freq == 0 or self.step == self.max_steps:
-            self._evaluate()
-        elif signal:
+        if signal:
             self.checkpoints.save()
-        if signal and self.step < self.max_steps:
             raise Interrupted(self.signals.received or SIGTERM)  # or another process has received it
+        if self._is_evaluation_due():
+            self._evaluate()
+
+    def _is_evaluation_due(self):
+        return self.step % self.flags.eval_freq == 0 or self.step == self.max_steps
 
     def _check_loss(self, loss):
         if not math.isfinite(loss):
@@ -168,12 +172,12 @@ class Run:
         probabilities = predict() if predict else None
         if self.is_writer:
             self._write_summary(probabilities, figures)
-            draw_curves(self.path, self.history)
+            drawn = draw_curves(self.path, self.history)
             if predict:
                 draw_predictions(self.path, self.data['test'], probabilities, class_names(self.flags))
             if filters is not None:
                 draw_filters(self.path, filters)
-            self.print(f'results in {self.path}, curves in {self.path / "curves.png"}')
+            self.print(f'results in {self.path}' + (f', curves in {self.path / "curves.png"}' if drawn else ''))
 
     def _write_summary(self, probabilities, figures):
         if probabilities is not None:
