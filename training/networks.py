@@ -3,6 +3,8 @@
     network = load_network('runs/convnet_pytorch')
     network.probabilities(pixels)  # of images, uint8 (B, 3, 32, 32), or of one
     network.evaluate()             # loss and accuracy on the test set, those of the run's summary.json
+
+It computes as the run did: in its precision, from its mean image, with the moving average of its weights if it has one.
 """
 
 import argparse
