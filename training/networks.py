@@ -113,7 +113,7 @@ class TorchNetwork(Network):
 
 
 class SpeedrunNetwork(TorchNetwork):
-    """The network of experiments/speedrun.py, which takes the mean of each channel off, and leaves convolutions alone."""
+    """The network of experiments/speedrun.py, which takes the mean of each channel off and convolves as torch does."""
 
     def __init__(self, flags, state):
         from experiments.speedrun import SpeedNet

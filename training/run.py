@@ -49,11 +49,18 @@ class Run:
         self.max_steps = max_steps or number_of_steps(flags, data)
         self.folder = RunFolder(flags, machine.compute)
         self.path, self.is_writer = self.folder.path, machine.rank == 0
-        parts = {'run': self} | {name: part for name, part in parts.items() if part is not None}
-        self.checkpoints = Checkpoints(self.path, State(flags, machine, data, parts))
-        self.step, self.seconds, self.log, self.signals = 0, 0.0, History(), Signals()
+        self.parts = {'run': self} | {name: part for name, part in parts.items() if part is not None}
+        self.checkpoints = Checkpoints(self.path, State(flags, machine, data, self.parts))
+        self.step, self.seconds, self.rate, self.log, self.signals = 0, 0.0, None, History(), Signals()
         self.progress = Progress(flags.batch_size, self.max_steps)
         self.tensorboard = TensorBoard(flags, self.path)
+
+    @property
+    def learning_rate(self):
+        """That of the next step, of the first group of parameters; None where nobody names it."""
+        if 'optimizer' in self.parts:
+            return float(self.parts['optimizer'].param_groups[0]['lr'])
+        return getattr(self.flags, 'learning_rate', None)
 
     @property
     def finished(self):
@@ -101,6 +108,7 @@ class Run:
         """The numbers of the steps that are left, while a bar shows them."""
         with self.progress.bar(self.step, off=self.flags.quiet or not self.is_writer):
             while self.step < self.max_steps:
+                self.rate = self.learning_rate
                 yield self.step
 
     def batches(self):
@@ -135,7 +143,9 @@ class Run:
         }
         for loss, _ in evaluated.values():
             self._check_loss(loss)  # a row is not added then, nor a checkpoint written
-        self.log.add(self.step, evaluated)
+        self.log.add(self.step, evaluated, self.rate, self._seconds())
+        if self.step % self.flags.eval_freq == 0:
+            self.log.start_row()
         if self.is_writer:
             self.tensorboard.write(self.history[-1])
             write_atomically(self.path / 'history.csv', self.log.csv())
@@ -144,10 +154,10 @@ class Run:
         self.progress.pause()
 
     def state_dict(self):
-        return {'step': self.step, 'seconds': self._seconds()} | self.log.state_dict()
+        return {'step': self.step, 'seconds': [*self.log.seconds, self._seconds()]} | self.log.state_dict()
 
     def load_state_dict(self, state):
-        self.step, self.seconds = state['step'], state['seconds']
+        self.step, (*self.log.seconds, self.seconds) = state['step'], state['seconds']
         self.log.load_state_dict(state)
 
     def _seconds(self):
