@@ -25,9 +25,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+from torch_utils import make_optimizer  # noqa: E402
+
 from convnet_pytorch import ConvNet  # noqa: E402
 from mlp_pytorch import MLP  # noqa: E402
-from torch_utils import make_optimizer  # noqa: E402
 from train_convnet_pytorch import SMALL  # noqa: E402
 
 COSTS = ['PFLOP', 'seconds, fastest seed', 'hardware', 'command']
@@ -47,7 +48,7 @@ PRINTED = {
     'checks': {
         'mutants': 'make mutants',
         'usual_check': 'python tests/mutants.py --usual',
-        'mistakes': 'python tests/mistakes/run.py',
+        'mistakes': 'python tests/make_mistakes.py',
         'kill': 'python tests/kill.py',
         'fuzz': 'python tests/fuzz.py',
         'versions': 'pytest -W default, with the oldest versions that requirements.txt admits; pytest, with the newest',

@@ -21,9 +21,9 @@ import batches
 import numpy as np
 import pytest
 
-import train_utils
+from training.script import run_script
 
-ROOT = Path(train_utils.__file__).parent
+ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ['train_mlp_numpy', 'train_mlp_pytorch', 'train_convnet_pytorch']
 CHECKPOINTS = {script: 'checkpoint.npz' if 'numpy' in script else 'checkpoint.pt' for script in SCRIPTS}
 SHORT = {
@@ -57,17 +57,13 @@ def easy_data_dir(tmp_path_factory):
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Spares a run what takes most of its time: drawing figures, the ConvNet's width, and 3072 eigenvectors."""
+    """Spares a run what takes most of its time: drawing figures, and the ConvNet's width."""
     import convnet_pytorch
-    import mlp_pytorch
-    import train_convnet_pytorch
 
     layers = [n if n == 'M' else n // 16 for n in convnet_pytorch.LAYERS]
     monkeypatch.setattr(convnet_pytorch, 'LAYERS', layers)
-    monkeypatch.setattr(mlp_pytorch.Whitening, 'fit', lambda self, batches, eps: self.Z.data.mul_(eps))
-    monkeypatch.setattr(train_utils, 'plot_curves', lambda *args: None)
-    monkeypatch.setattr(train_convnet_pytorch, 'plot_predictions', lambda *args: None)
-    monkeypatch.setattr(train_convnet_pytorch, 'plot_filters', lambda *args: None)
+    for name in ('draw_curves', 'draw_predictions', 'draw_filters'):
+        monkeypatch.setattr(f'training.run.{name}', lambda *args: None)
 
 
 def parse(script, *args):
@@ -87,7 +83,7 @@ def failing_run(capsys, script, *args):
     module = importlib.import_module(script)
     capsys.readouterr()
     with pytest.raises(SystemExit) as exit:
-        train_utils.run_script(module.train, parse(script, *args))
+        run_script(module.train, parse(script, *args))
     err = capsys.readouterr().err
     assert err.endswith('\n') and err.count('\n') == 1, f'not one line: {err!r}'
     return exit.value.code, err
@@ -122,16 +118,22 @@ def in_a_terminal(command, columns):
 def read_checkpoint(path):
     """What a checkpoint says of the training, without what differs from one run to the next."""
     if path.suffix == '.npz':
-        with np.load(path) as arrays:
-            state = dict(arrays)
-        state['run'] = json.loads(str(state['run']))
+        with np.load(path, allow_pickle=False) as arrays:
+            state = {name: json.loads(str(a)) if a.dtype.kind == 'U' else a for name, a in arrays.items()}
     else:
         import torch
 
         state = torch.load(path, map_location='cpu', weights_only=True)
-        del state['flags']
-    del state['run']['seconds']
+    del state['flags'], state['run']['seconds']
     return state
+
+
+def weights_of(path):
+    """The parameters and buffers in a checkpoint, by name."""
+    state = read_checkpoint(path)
+    prefix = 'model.'
+    named = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    return named or state['model']
 
 
 def assert_same(a, b):

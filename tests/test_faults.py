@@ -28,7 +28,7 @@ from conftest import (
 from test_resume import STATEFUL, interrupted_run
 
 from cifar10_utils import load_cifar10
-from train_utils import previous_of, run_script
+from training.script import run_script
 
 LONG = {  # some seconds, evaluated often
     'train_mlp_numpy': '--max_steps 3000 --eval_freq 50 --batch_size 60 --dnn_hidden_units 8 --validation_size 10',
@@ -63,7 +63,7 @@ def wait_for(path, running, seconds=120):
 def test_the_checkpoint_before_is_taken(quick, monkeypatch, capsys, data_dir, tmp_path, script, damage):
     args = STATEFUL[script].split()
     whole = short_run(script, data_dir, tmp_path / 'whole', *args)
-    interrupted_run(monkeypatch, 'count_step', 7, script, data_dir, tmp_path / 'cut', *args)
+    interrupted_run(monkeypatch, 'after_step', 7, script, data_dir, tmp_path / 'cut', *args)
     checkpoint = tmp_path / 'cut' / CHECKPOINTS[script]
     if damage == 'gone':  # what a kill between two renames leaves
         checkpoint.unlink()
@@ -81,11 +81,11 @@ def test_the_checkpoint_before_is_taken(quick, monkeypatch, capsys, data_dir, tm
 
 @pytest.mark.parametrize('script', SCRIPTS)
 def test_a_damaged_checkpoint_does_not_take_the_place_of_the_one_before(quick, monkeypatch, data_dir, tmp_path, script):
-    interrupted_run(monkeypatch, 'count_step', 4, script, data_dir, tmp_path)
+    interrupted_run(monkeypatch, 'after_step', 4, script, data_dir, tmp_path)
     checkpoint = tmp_path / CHECKPOINTS[script]
     checkpoint.write_bytes(b'damaged')
     previous = previous_of(checkpoint).read_bytes()
-    interrupted_run(monkeypatch, 'count_step', 4, script, data_dir, tmp_path, '--resume')
+    interrupted_run(monkeypatch, 'after_step', 4, script, data_dir, tmp_path, '--resume')
     assert checkpoint.read_bytes() != b'damaged'
     assert previous_of(checkpoint).read_bytes() == previous
 
@@ -95,7 +95,7 @@ def test_a_damaged_checkpoint_does_not_take_the_place_of_the_one_before(quick, m
 def test_a_checkpoint_that_cannot_be_read_now_is_not_called_damaged(
     quick, monkeypatch, capsys, data_dir, tmp_path, script, error
 ):
-    interrupted_run(monkeypatch, 'count_step', 4, script, data_dir, tmp_path)
+    interrupted_run(monkeypatch, 'after_step', 4, script, data_dir, tmp_path)
     before = snapshot(tmp_path)
 
     def failing(*args, **kwargs):
@@ -109,7 +109,7 @@ def test_a_checkpoint_that_cannot_be_read_now_is_not_called_damaged(
 
 @pytest.mark.parametrize('script', SCRIPTS)
 def test_two_damaged_checkpoints_are_refused(quick, monkeypatch, data_dir, tmp_path, script):
-    interrupted_run(monkeypatch, 'count_step', 4, script, data_dir, tmp_path)
+    interrupted_run(monkeypatch, 'after_step', 4, script, data_dir, tmp_path)
     for path in (tmp_path / CHECKPOINTS[script], previous_of(tmp_path / CHECKPOINTS[script])):
         path.write_bytes(path.read_bytes()[:1000])
     before = snapshot(tmp_path)
@@ -125,7 +125,7 @@ def test_two_damaged_checkpoints_are_refused(quick, monkeypatch, data_dir, tmp_p
 @pytest.mark.parametrize('changed', ['pixel', 'label', 'test image'])
 def test_a_run_is_not_resumed_with_other_data(quick, monkeypatch, capsys, data_dir, tmp_path, script, changed):
     shutil.copytree(data_dir, tmp_path / 'data')
-    interrupted_run(monkeypatch, 'count_step', 4, script, tmp_path / 'data', tmp_path / 'run')
+    interrupted_run(monkeypatch, 'after_step', 4, script, tmp_path / 'data', tmp_path / 'run')
     batch = tmp_path / 'data' / ('test_batch' if changed == 'test image' else 'data_batch_3')
     content = bytearray(batch.read_bytes())
     place = content.index(b'labels') + 10 if changed == 'label' else len(content) // 2
@@ -171,7 +171,7 @@ def small_disk(tmp_path):
 @pytest.mark.parametrize('script', SCRIPTS)
 def test_a_full_file_system(quick, monkeypatch, capsys, data_dir, tmp_path, small_disk, script):
     args = STATEFUL[script].split()
-    interrupted_run(monkeypatch, 'count_step', 5, script, data_dir, small_disk / 'run', *args)
+    interrupted_run(monkeypatch, 'after_step', 5, script, data_dir, small_disk / 'run', *args)
     before = snapshot(small_disk / 'run')
     room = os.statvfs(small_disk)
     (small_disk / 'filler').write_bytes(bytes(room.f_bavail * room.f_bsize))
@@ -187,7 +187,7 @@ def test_a_full_file_system(quick, monkeypatch, capsys, data_dir, tmp_path, smal
 @pytest.mark.parametrize('script', SCRIPTS)
 @pytest.mark.parametrize('more', ['--resume', '--overwrite'])
 def test_a_file_system_that_is_read_only(quick, monkeypatch, capsys, data_dir, small_disk, script, more):
-    interrupted_run(monkeypatch, 'count_step', 4, script, data_dir, small_disk / 'run')
+    interrupted_run(monkeypatch, 'after_step', 4, script, data_dir, small_disk / 'run')
     before = snapshot(small_disk)
     subprocess.run(['mount', '-o', 'remount,ro', small_disk], check=True)
     for out_dir in ('run', 'another'):

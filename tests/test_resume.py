@@ -1,13 +1,10 @@
 """Runs that are cut off, continued, repeated, or refused: finished work is never lost, and a resumed run is the run."""
 
 import errno
-import importlib
 import io
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -15,32 +12,32 @@ import pytest
 import torch
 from conftest import (
     CHECKPOINTS,
-    ROOT,
     SCRIPTS,
     SHORT,
     Hostile,
     assert_same_run,
     failing_short_run,
     hostile_pickle,
-    parse,
     process,
     read_checkpoint,
     short_run,
     snapshot,
 )
+from forks import Fork, together
 from test_command_line import EFFECTS
 
-from train_utils import Run, RunError
+from training.errors import RunError
+from training.run import Run
 
 EVERYTHING = (
-    '--optimizer sgd --momentum 0.9 --nesterov --weight_decay 0.01 --lr_schedule onecycle --augment --ema 0.9 '
-    '--cutmix 0.4 --mixup 0.4 --mix_until 0.8 --label_smoothing 0.1 --standardize --validation_size 21'
+    '--optimizer sgd --momentum 0.9 --weight_decay 0.01 --lr_schedule onecycle --augment --ema 0.9 '
+    '--label_smoothing 0.1 --standardize --validation_size 21'
 )
 # With enough state on board that a forgotten part shows: nine steps of 60 are two epochs and more.
 STATEFUL = {
     'train_mlp_numpy': '--max_steps 9 --batch_size 60 --validation_size 10',
     'train_mlp_pytorch': f'--max_steps 9 --batch_size 60 --dropout 0.5 --batch_norm torch {EVERYTHING}',
-    'train_convnet_pytorch': f'--max_steps 9 --small_images 0.4 {EVERYTHING}',
+    'train_convnet_pytorch': f'--max_steps 9 {EVERYTHING}',
 }
 
 
@@ -66,82 +63,58 @@ def interrupted_run(monkeypatch, method, step, *args):
 # Cut off and continued
 
 
-@pytest.mark.parametrize(
-    ('script', 'args'),
-    [
-        ('train_mlp_numpy', '--max_steps 2000 --eval_freq 50 --batch_size 60 --dnn_hidden_units 8'),
-        (
-            'train_mlp_pytorch',
-            f'--max_steps 400 --eval_freq 20 --batch_size 20 --dropout 0.5 --batch_norm manual {EVERYTHING}',
-        ),
-    ],
-)
-def test_a_killed_process_resumes_to_the_same_bits(quick, data_dir, tmp_path, script, args):
-    args = [*args.split(), '--data_dir', data_dir, '--quiet']
-    command = [sys.executable, ROOT / f'{script}.py', *args, '--out_dir', tmp_path / 'killed']
-    with subprocess.Popen(list(map(str, command))) as running:
-        while not (tmp_path / 'killed' / CHECKPOINTS[script]).exists():
-            assert running.poll() is None
-            time.sleep(0.005)
-        running.send_signal(signal.SIGKILL)
-    assert running.returncode == -signal.SIGKILL
-    assert not (tmp_path / 'killed' / 'summary.json').exists()
-
-    train = importlib.import_module(script).train
-    history = train(parse(script, *args, '--out_dir', tmp_path / 'killed', '--resume'))
-    assert train(parse(script, *args, '--out_dir', tmp_path / 'whole')) == history
-    assert_same_run(tmp_path / 'killed', tmp_path / 'whole')
-
-
-@pytest.mark.parametrize(
-    ('launcher', 'script', 'args', 'end'),
-    [
-        ('', 'train_convnet_pytorch', f'--max_steps 6 --eval_freq 2 --batch_size 8 {EVERYTHING}', signal.SIGKILL),
-        # SIGTERM: torchrun passes it on to its two processes, which would outlive a SIGKILL of torchrun alone.
-        (
-            '-m torch.distributed.run --standalone --nproc_per_node 2',
-            'train_mlp_pytorch',
-            f'--max_steps 900 --eval_freq 60 --batch_size 20 --dropout 0.5 --batch_norm torch {EVERYTHING}',
-            signal.SIGTERM,
-        ),
-    ],
-)
-def test_other_processes_that_end_early_resume_to_the_same_bits(data_dir, tmp_path, launcher, script, args, end):
-    command = [
-        sys.executable,
-        *launcher.split(),
-        ROOT / f'{script}.py',
-        *args.split(),
-        '--data_dir',
-        data_dir,
-        '--quiet',
-    ]
-    options = {'env': os.environ | {'GLOO_SOCKET_IFNAME': 'lo'}, 'stderr': subprocess.DEVNULL}
-
-    def start(out_dir, *more):
-        return subprocess.Popen(list(map(str, [*command, '--out_dir', tmp_path / out_dir, *more])), **options)
-
-    with start('ended') as running:
-        while not (tmp_path / 'ended' / CHECKPOINTS[script]).exists():
-            assert running.poll() is None
-            time.sleep(0.005)
-        running.send_signal(end)
-    assert running.returncode != 0
-    assert not (tmp_path / 'ended' / 'summary.json').exists()
-    for running in (start('ended', '--resume'), start('whole')):
-        assert running.wait(timeout=300) == 0
-    assert_same_run(tmp_path / 'ended', tmp_path / 'whole')
+KILLED = {
+    'train_mlp_numpy': '--max_steps 1000 --eval_freq 50 --batch_size 60 --dnn_hidden_units 8',
+    'train_mlp_pytorch': f'--max_steps 240 --eval_freq 20 --batch_size 20 --batch_norm manual {EVERYTHING}',
+    'train_convnet_pytorch': f'--max_steps 6 --eval_freq 2 --batch_size 4 {EVERYTHING}',
+}
 
 
 @pytest.mark.parametrize('script', SCRIPTS)
-@pytest.mark.parametrize('method', ['count_step', 'log', 'write_history', 'state', 'print_row', 'finish'])
+def test_a_killed_process_resumes_to_the_same_bits(data_dir, tmp_path, script):
+    args = [*KILLED[script].split(), '--data_dir', data_dir, '--quiet', '--out_dir', tmp_path / 'killed']
+    with Fork(script, *args) as running:
+        while not (tmp_path / 'killed' / CHECKPOINTS[script]).exists():
+            assert running.poll() is None
+            time.sleep(0.005)
+        running.kill()
+    assert running.returncode == -signal.SIGKILL
+    assert not (tmp_path / 'killed' / 'summary.json').exists()
+    for args in ([*args, '--resume'], [*args[:-1], tmp_path / 'whole']):
+        with Fork(script, *args) as running:
+            pass
+        assert running.returncode == 0
+    assert_same_run(tmp_path / 'killed', tmp_path / 'whole')
+
+
+def test_processes_that_train_together_resume_to_the_same_bits(data_dir, tmp_path):
+    args = f'--max_steps 240 --eval_freq 60 --batch_size 20 --dropout 0.5 --batch_norm torch {EVERYTHING}'.split()
+    args += ['--data_dir', data_dir, '--quiet', '--out_dir']
+    both = together(2, 'train_mlp_pytorch', *args, tmp_path / 'killed')
+    while not (tmp_path / 'killed' / 'checkpoint.pt').exists():
+        assert both[0].poll() is None
+        time.sleep(0.005)
+    for process in both:
+        process.kill()
+    assert [process.wait() for process in both] == [-signal.SIGKILL] * 2
+    assert not (tmp_path / 'killed' / 'summary.json').exists()
+    for args in ([*args, tmp_path / 'killed', '--resume'], [*args, tmp_path / 'whole']):
+        assert [process.wait() for process in together(2, 'train_mlp_pytorch', *args)] == [0, 0]
+    assert_same_run(tmp_path / 'killed', tmp_path / 'whole')
+
+
+@pytest.mark.parametrize('script', SCRIPTS)
+@pytest.mark.parametrize(
+    'method', ['after_step', '_check_loss', '_evaluate', 'state_dict', 'print', 'finish', '_write_summary']
+)
 def test_wherever_it_is_interrupted_a_run_continues_the_same(quick, monkeypatch, data_dir, tmp_path, script, method):
     args = STATEFUL[script].split()
     whole = short_run(script, data_dir, tmp_path / 'whole', *args)
     evaluations = [row['step'] for row in whole]
     assert evaluations == [2, 4, 6, 8, 9]
     # Before step 1 there is no checkpoint, before step 3 one, and so on; one run is cut off and continued at each.
-    for i, step in enumerate({'count_step': [0, *evaluations[:-1]], 'finish': [9]}.get(method, evaluations)):
+    at = {'after_step': [0, *evaluations[:-1]], 'finish': [9], '_write_summary': [9]}
+    for i, step in enumerate(at.get(method, evaluations)):
         resume = ['--resume'] if i else []
         interrupted_run(monkeypatch, method, step, script, data_dir, tmp_path / 'cut', *args, *resume)
     assert short_run(script, data_dir, tmp_path / 'cut', *args, '--resume') == whole
@@ -149,21 +122,20 @@ def test_wherever_it_is_interrupted_a_run_continues_the_same(quick, monkeypatch,
 
 
 @pytest.mark.parametrize('script', SCRIPTS[1:])
-@pytest.mark.parametrize('optimizer', ['adamw', 'muon --momentum 0.9 --nesterov'])
-def test_each_optimizer_continues_the_same(quick, monkeypatch, data_dir, tmp_path, script, optimizer):
-    args = f'--max_steps 7 --optimizer {optimizer} --learning_rate 0.01 --lr_schedule cosine'.split()
+def test_adamw_continues_the_same(quick, monkeypatch, data_dir, tmp_path, script):
+    args = ['--max_steps', '7', '--optimizer', 'adamw', '--learning_rate', '0.01', '--lr_schedule', 'cosine']
     whole = short_run(script, data_dir, tmp_path / 'whole', *args)
-    interrupted_run(monkeypatch, 'count_step', 5, script, data_dir, tmp_path / 'cut', *args)
+    interrupted_run(monkeypatch, 'after_step', 5, script, data_dir, tmp_path / 'cut', *args)
     assert short_run(script, data_dir, tmp_path / 'cut', *args, '--resume') == whole
     assert_same_run(tmp_path / 'cut', tmp_path / 'whole')
 
 
 @pytest.mark.parametrize('script', SCRIPTS)
 def test_an_interrupted_script_says_how_to_go_on(quick, monkeypatch, capsys, data_dir, tmp_path, script):
-    interrupt(monkeypatch, 'count_step', 3)
+    interrupt(monkeypatch, 'after_step', 3)
     status, line = failing_short_run(capsys, script, data_dir, tmp_path / 'run')
     assert status == 130 and '--resume' in line and str(tmp_path / 'run') in line
-    interrupt(monkeypatch, 'count_step', 0)
+    interrupt(monkeypatch, 'after_step', 0)
     status, line = failing_short_run(capsys, script, data_dir, tmp_path / 'another')
     assert status == 130 and 'no checkpoint yet' in line and '--resume' not in line
 
@@ -171,7 +143,7 @@ def test_an_interrupted_script_says_how_to_go_on(quick, monkeypatch, capsys, dat
 @pytest.mark.parametrize('script', SCRIPTS)
 def test_a_row_is_printed_once_it_is_saved(quick, monkeypatch, data_dir, tmp_path, script):
     """So that a reader of the output who goes away takes no evaluation along."""
-    interrupted_run(monkeypatch, 'print_row', 2, script, data_dir, tmp_path)
+    interrupted_run(monkeypatch, 'print', 2, script, data_dir, tmp_path)
     assert (tmp_path / 'history.csv').read_text().splitlines()[-1].startswith('2,')
     assert (tmp_path / CHECKPOINTS[script]).exists()
 
@@ -182,7 +154,7 @@ def test_a_reader_who_has_gone_is_not_taken_for_a_damaged_checkpoint(quick, monk
         if 'continuing' in line:
             raise BrokenPipeError
 
-    interrupted_run(monkeypatch, 'count_step', 5, script, data_dir, tmp_path, '--max_steps', '9')
+    interrupted_run(monkeypatch, 'after_step', 5, script, data_dir, tmp_path, '--max_steps', '9')
     monkeypatch.setattr(Run, 'print', print_line)
     with pytest.raises(BrokenPipeError):
         short_run(script, data_dir, tmp_path, '--max_steps', '9', '--resume')
@@ -210,7 +182,7 @@ def test_resume_of_nothing_starts_and_says_so(quick, capsys, data_dir, tmp_path,
 @pytest.mark.parametrize('script', SCRIPTS)
 def test_resume_before_the_first_checkpoint_starts_and_says_so(quick, monkeypatch, capsys, data_dir, tmp_path, script):
     whole = short_run(script, data_dir, tmp_path / 'whole')
-    interrupted_run(monkeypatch, 'count_step', 1, script, data_dir, tmp_path / 'cut')
+    interrupted_run(monkeypatch, 'after_step', 1, script, data_dir, tmp_path / 'cut')
     assert short_run(script, data_dir, tmp_path / 'cut', '--resume') == whole
     assert f'no checkpoint in {tmp_path / "cut"} yet' in capsys.readouterr().out
 
@@ -219,7 +191,7 @@ def test_tensorboard_shows_each_evaluation_of_a_resumed_run_once(quick, monkeypa
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     run = ('train_mlp_pytorch', data_dir, tmp_path, '--tensorboard', '--max_steps', '8')
-    interrupted_run(monkeypatch, 'state', 6, *run)  # the figures of step 6 are written, its checkpoint is not
+    interrupted_run(monkeypatch, 'state_dict', 6, *run)  # the figures of step 6 are written, its checkpoint is not
     history = short_run(*run, '--resume')
     events = EventAccumulator(str(tmp_path / 'tensorboard')).Reload()
     assert [e.step for e in events.Scalars('test_loss')] == [row['step'] for row in history] == [2, 4, 6, 8]
@@ -231,14 +203,14 @@ def test_tensorboard_shows_each_evaluation_of_a_resumed_run_once(quick, monkeypa
 @pytest.mark.parametrize('script', SCRIPTS)
 def test_resume_with_another_flag_is_refused_by_name(quick, monkeypatch, capsys, data_dir, tmp_path, script):
     base = [] if 'numpy' in script else ['--optimizer', 'sgd']
-    interrupted_run(monkeypatch, 'count_step', 3, script, data_dir, tmp_path / 'run', *base)
+    interrupted_run(monkeypatch, 'after_step', 3, script, data_dir, tmp_path / 'run', *base)
     before = snapshot(tmp_path / 'run')
     for flag, effects in EFFECTS[script].items():
         effect = effects[0] if isinstance(effects, list) else effects
         effect = effect[0] if isinstance(effect, tuple) else effect
         if flag == 'optimizer':
             effect = '--optimizer adam'
-        if flag in ('nesterov', 'epochs', 'mix_until', 'cutout'):  # they come with another flag, or exclude one
+        if flag in ('epochs', 'cutout'):  # they come with another flag, or exclude one
             continue
         args = [*base, *effect.split(), '--resume']
         status, line = failing_short_run(capsys, script, data_dir, tmp_path / 'run', *args)
@@ -262,7 +234,7 @@ def test_a_run_is_not_overwritten_unless_told(quick, monkeypatch, capsys, data_d
 
     for step, files in [(0, {'.lock', 'config.json'}), (3, {'history.csv', CHECKPOINTS[script]})]:
         seed = ['--seed', '7', '--overwrite']
-        interrupted_run(monkeypatch, 'count_step', step, script, data_dir, tmp_path / 'run', *seed)
+        interrupted_run(monkeypatch, 'after_step', step, script, data_dir, tmp_path / 'run', *seed)
         assert files <= {p.name for p in (tmp_path / 'run').iterdir()}
         status, line = failing_short_run(capsys, script, data_dir, tmp_path / 'run')
         assert status == 2 and '--overwrite' in line and ('--resume' in line) == (step > 0)
@@ -286,8 +258,8 @@ def test_files_of_an_unknown_run_are_not_overwritten_unless_told(quick, capsys, 
 @pytest.mark.parametrize('script', SCRIPTS)
 def test_resume_of_a_finished_run_changes_nothing(quick, monkeypatch, data_dir, tmp_path, capsys, script):
     more = [] if 'numpy' in script else ['--tensorboard']
-    for name in ('train_utils.plot_curves', 'train_convnet_pytorch.plot_predictions'):
-        monkeypatch.setattr(name, lambda *args: (tmp_path / 'figure.png').write_text('drawn'))
+    for name in ('draw_curves', 'draw_predictions', 'draw_filters'):
+        monkeypatch.setattr(f'training.run.{name}', lambda *args: (tmp_path / 'figure.png').write_text('drawn'))
     whole = short_run(script, data_dir, tmp_path, *more)
     before = snapshot(tmp_path)
     assert tmp_path / 'figure.png' in before
@@ -325,12 +297,12 @@ def pt(value):
 @pytest.mark.parametrize('script', SCRIPTS)
 @pytest.mark.parametrize('damage', ['cut off', 'empty', 'text', 'other content', 'pickle', 'hostile', 'flipped bits'])
 def test_a_damaged_or_hostile_checkpoint_is_refused(quick, monkeypatch, capsys, data_dir, tmp_path, script, damage):
-    interrupted_run(monkeypatch, 'count_step', 3, script, data_dir, tmp_path / 'run')
+    interrupted_run(monkeypatch, 'after_step', 3, script, data_dir, tmp_path / 'run')
     checkpoint, trap = tmp_path / 'run' / CHECKPOINTS[script], tmp_path / 'it ran'
     good = checkpoint.read_bytes()
     if script == 'train_mlp_numpy':
         other = npz(weight=np.zeros(3))
-        hostile = npz(**(dict(np.load(checkpoint)) | {'layer0.weight': np.array([Hostile(trap)], object)}))
+        hostile = npz(**(dict(np.load(checkpoint)) | {'model.layer0.weight': np.array([Hostile(trap)], object)}))
     else:
         other = pt({'model': {'weight': torch.zeros(3)}})
         hostile = pt(torch.load(checkpoint, weights_only=True) | {'model': Hostile(trap)})
@@ -360,7 +332,7 @@ def test_a_damaged_or_hostile_checkpoint_is_refused(quick, monkeypatch, capsys, 
 def test_the_checkpoint_of_another_network_is_refused(quick, monkeypatch, capsys, data_dir, tmp_path, script, other):
     for name, units in [('run', 8), ('other', other)]:
         run = (script, data_dir, tmp_path / name, '--dnn_hidden_units', units)
-        interrupted_run(monkeypatch, 'count_step', 3, *run)
+        interrupted_run(monkeypatch, 'after_step', 3, *run)
     checkpoint = tmp_path / 'run' / CHECKPOINTS[script]
     os.replace(tmp_path / 'other' / CHECKPOINTS[script], checkpoint)
     status, line = failing_short_run(capsys, script, data_dir, tmp_path / 'run', '--resume')
@@ -369,7 +341,7 @@ def test_the_checkpoint_of_another_network_is_refused(quick, monkeypatch, capsys
 
 @pytest.mark.parametrize('content', ['', '{', '[]', '{"flags": 5}', '{"command": "python"}', '\udcff'])
 def test_a_damaged_config_is_one_line(quick, monkeypatch, capsys, data_dir, tmp_path, content):
-    interrupted_run(monkeypatch, 'count_step', 3, 'train_mlp_numpy', data_dir, tmp_path / 'run')
+    interrupted_run(monkeypatch, 'after_step', 3, 'train_mlp_numpy', data_dir, tmp_path / 'run')
     config = tmp_path / 'run' / 'config.json'
     config.write_bytes(content.encode(errors='surrogateescape'))
     status, line = failing_short_run(capsys, 'train_mlp_numpy', data_dir, tmp_path / 'run', '--resume')
@@ -394,11 +366,11 @@ def test_a_full_disk_keeps_the_last_checkpoint(quick, monkeypatch, data_dir, tmp
         if self.step == 6:
             kept.append(checkpoint.read_bytes())
             patch.setattr(os, call, full)
-        return state(self)
+        return state_dict(self)
 
-    state = Run.state
+    state_dict = Run.state_dict
     with monkeypatch.context() as patch:
-        patch.setattr(Run, 'state', fills_up)
+        patch.setattr(Run, 'state_dict', fills_up)
         with pytest.raises(RunError, match=r'(?s)checkpoint.*No space left on device.*kept') as error:
             short_run(script, data_dir, tmp_path / 'full', *args)
     assert '\n' not in str(error.value)

@@ -7,7 +7,6 @@ import json
 import math
 import os
 import shlex
-import socket
 import subprocess
 import sys
 from itertools import pairwise
@@ -16,7 +15,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from conftest import (
     CHECKPOINTS,
     ROOT,
@@ -27,19 +25,29 @@ from conftest import (
     parse,
     read_checkpoint,
     short_run,
+    weights_of,
 )
+from forks import together
 from torch import nn
 
 import cifar10_utils
 import convnet_pytorch
-import torch_utils
 import train_mlp_numpy
 from mlp_numpy import MLP
-from train_utils import Run, RunError, UsageError
+from training.augmentation import Augmentation
+from training.data import load_data
+from training.errors import RunError, UsageError
+from training.evaluation import evaluate
+from training.numpy_machine import NumpyMachine
+from training.optimisers import make_optimizer
+from training.provenance import command, hardware
+from training.run import Run
+from training.script import _leave
+from training.torch_machine import TorchMachine
 
 
 def machine():
-    return torch_utils.Machine(parse('train_mlp_pytorch', '--device', 'cpu'))
+    return TorchMachine(parse('train_mlp_pytorch', '--device', 'cpu'))
 
 
 def data_set(n, seed=0):
@@ -73,15 +81,13 @@ def test_figures_are_those_of_the_whole_test_set(quick, easy_data_dir, tmp_path,
     row = short_run(script, easy_data_dir, tmp_path, '--max_steps', 20, '--learning_rate', 1e-3, *more)[-1]
     X_train, _, X_test, labels = cifar10_utils.load_cifar10(easy_data_dir)
     x = (X_test - X_train.mean(0, dtype=np.float64)).astype(np.float32)
-    state = read_checkpoint(tmp_path / CHECKPOINTS[script])
+    weights = weights_of(tmp_path / CHECKPOINTS[script])
     if script == 'train_convnet_pytorch':
         network = convnet_pytorch.ConvNet(3, 10).double().eval()
-        network.load_state_dict(state['model'])
+        network.load_state_dict(weights)
         logits = network(torch.from_numpy(x).double()).detach().numpy()
     else:
-        weights = [v for k, v in state.items() if k.endswith(('weight', 'bias'))]
-        weights = [np.asarray(w, np.float64) for w in weights or state['model'].values()]
-        W1, b1, W2, b2 = weights
+        W1, b1, W2, b2 = (np.asarray(w, np.float64) for w in weights.values())
         logits = np.maximum(x.reshape(len(x), -1) @ W1.T + b1, 0) @ W2.T + b2
     loss, accuracy = cross_entropy_and_accuracy(logits, labels)
     assert row['test_accuracy'] == accuracy and accuracy > 0.1
@@ -94,15 +100,19 @@ def test_numpy_evaluation_weighs_examples_not_chunks(n):
     np.random.seed(0)
     model, data = MLP(3072, [], 10), data_set(n)
     model.linear_layers[0].params['bias'] += np.linspace(0, 3, 10)
-    loss, accuracy = train_mlp_numpy.evaluate(model, data, 'float64')
+    machine = NumpyMachine(parse('train_mlp_numpy', '--dtype', 'float64'))
+    loss, accuracy = train_mlp_numpy.evaluate(model, data, machine)
     W, b = model.linear_layers[0].params.values()
     x = data.images.reshape(n, -1).astype(np.float64)
     # float64: means over n numbers in another order.
     assert (loss, accuracy) == pytest.approx(cross_entropy_and_accuracy(x @ W.T + b, data.labels), rel=1e-12)
 
 
-@pytest.mark.parametrize('views', [1, 2, 6])
-def test_torch_evaluation_is_the_same_in_chunks_of_any_size(views):
+@pytest.mark.parametrize('of_views', [False, True])
+def test_torch_evaluation_is_the_same_in_chunks_of_any_size(of_views):
+    def mean_of_two(model, x):
+        return (model(x) + model(x.flip(3))) / 2
+
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Dropout(), nn.Linear(3600, 10))
     model[-1].bias.data = torch.linspace(0, 3, 10)
@@ -110,11 +120,11 @@ def test_torch_evaluation_is_the_same_in_chunks_of_any_size(views):
     model(torch.from_numpy(data.images))  # running statistics other than 0 and 1
     model.eval()
     x = torch.from_numpy(data.images)
-    logits = {1: model(x), 2: (model(x) + model(x.flip(3))) / 2, 6: torch_utils.six_views(model, x)[1]}[views]
+    logits = mean_of_two(model, x) if of_views else model(x)
     expected = cross_entropy_and_accuracy(logits.detach(), data.labels)
     model.train()
     for chunk in (1, 7, 42, 43, 1000):
-        loss, accuracy = torch_utils.evaluate(model, data, machine(), chunk, views)
+        loss, accuracy = evaluate(model, data, machine(), chunk, mean_of_two if of_views else None)
         assert accuracy == expected[1]
         assert math.isclose(loss, expected[0], rel_tol=1e-5)  # float32
 
@@ -126,7 +136,7 @@ def test_torch_evaluation_leaves_no_trace(training):
     model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(3072), nn.Dropout(), nn.Linear(3072, 10)).train(training)
     before = torch.get_rng_state(), np.random.get_state()[1:3], {k: v.clone() for k, v in model.state_dict().items()}
     modes = [m.training for m in model.modules()]
-    torch_utils.evaluate(model, data_set(30), machine(), chunk=7)
+    evaluate(model, data_set(30), machine(), chunk=7)
     assert torch.equal(torch.get_rng_state(), before[0])
     assert np.random.get_state()[2] == before[1][1] and np.array_equal(np.random.get_state()[1], before[1][0])
     assert all(torch.equal(value, before[2][name]) for name, value in model.state_dict().items())
@@ -144,8 +154,13 @@ def test_how_often_it_evaluates_changes_nothing_else(quick, data_dir, tmp_path, 
 @pytest.mark.parametrize('script', SCRIPTS)
 def test_train_figures_are_means_over_the_steps_since_the_last_row(quick, monkeypatch, data_dir, tmp_path, script):
     seen = []
-    count_step = Run.count_step
-    monkeypatch.setattr(Run, 'count_step', lambda self, *args: seen.append(args) or count_step(self, *args))
+    after_step = Run.after_step
+
+    def seeing(self, loss, accuracy):
+        seen.append((loss.item(), accuracy.item()))
+        after_step(self, loss, accuracy)
+
+    monkeypatch.setattr(Run, 'after_step', seeing)
     history = short_run(script, data_dir, tmp_path)
     for row, part in zip(history, (seen[0:2], seen[2:4], seen[4:5]), strict=True):
         assert (row['train_loss'], row['train_accuracy']) == pytest.approx(tuple(np.mean(part, axis=0)), rel=1e-12)
@@ -178,8 +193,6 @@ def test_the_run_folder(quick, data_dir, tmp_path, script):
 
 @pytest.mark.parametrize('name, value', [('OMP_NUM_THREADS', '1'), ('OPENBLAS_CORETYPE', 'Haswell')])
 def test_what_the_environment_says_of_threads_and_kernels_is_recorded(monkeypatch, name, value):
-    from train_utils import hardware
-
     monkeypatch.delenv(name, raising=False)
     assert name not in hardware()
     monkeypatch.setenv(name, value)
@@ -188,17 +201,19 @@ def test_what_the_environment_says_of_threads_and_kernels_is_recorded(monkeypatc
 
 @pytest.mark.parametrize('script', SCRIPTS)
 def test_the_command_gives_back_any_flags(script):
-    from train_utils import command
-
-    defaults = parse(script)
     odd = {'out_dir': '-a b"c\'$d', 'data_dir': 'é\n', 'learning_rate': 1e-300, 'seed': 2**32 - 1, 'quiet': True}
     odd |= {'dnn_hidden_units': []} if 'mlp' in script else {}
     for name, value in odd.items():
-        flags = SimpleNamespace(**(vars(defaults) | {name: value}))
-        args = shlex.split(command(f'/somewhere/{script}.py', flags, defaults))
-        assert args[:2] == ['python', f'{script}.py']
+        flags = parse(script)
+        setattr(flags, name, value)
+        args = shlex.split(command(flags))
+        assert args[:2] == ['python', f'{script}.py'] and len(args) > 2
         assert vars(parse(script, *args[2:])) == vars(flags)
-    assert command(f'{script}.py', defaults, defaults) == f'python {script}.py'
+    assert command(parse(script)) == f'python {script}.py'
+    assert command(parse(script), processes=2) == f'torchrun --nproc_per_node 2 {script}.py'
+    flags = parse(script)
+    flags.script = f'/somewhere/{script}.py'
+    assert command(flags) == f'python {script}.py'
 
 
 @pytest.mark.parametrize('script', ['train_mlp_numpy', 'train_convnet_pytorch'])
@@ -225,17 +240,16 @@ def test_a_rate_far_too_high_is_one_line(quick, capsys, data_dir, tmp_path, scri
     checkpoint = tmp_path / CHECKPOINTS[script]
     if checkpoint.exists():
         state = read_checkpoint(checkpoint)
-        assert all(math.isfinite(value) for row in state['run']['history'] for value in row.values())
-        weights = state['model'].values() if 'model' in state else state.values()
-        assert all(np.isfinite(np.asarray(w)).all() for w in weights if hasattr(w, 'dtype'))
+        assert all(math.isfinite(value) for row in state['run']['rows'] for value in row.values())
+        assert all(np.isfinite(np.asarray(w)).all() for w in weights_of(checkpoint).values())
 
 
 @pytest.mark.parametrize('script', SCRIPTS)
 def test_a_loss_that_is_not_finite_keeps_the_last_good_state(quick, monkeypatch, capsys, data_dir, tmp_path, script):
     whole = short_run(script, data_dir, tmp_path / 'whole')
-    count_step = Run.count_step
+    after_step = Run.after_step
     with monkeypatch.context() as patch:
-        patch.setattr(Run, 'count_step', lambda run, loss, a: count_step(run, math.nan if run.step == 4 else loss, a))
+        patch.setattr(Run, 'after_step', lambda run, loss, a: after_step(run, math.nan if run.step == 4 else loss, a))
         status, line = failing_short_run(capsys, script, data_dir, tmp_path / 'run')
     assert status == 1 and 'nan' in line and 'step 5' in line and 'step 4' in line
     assert read_checkpoint(tmp_path / 'run' / CHECKPOINTS[script])['run']['step'] == 4
@@ -327,7 +341,7 @@ def test_the_trajectory_is_the_one_of_the_contract(quick, easy_data_dir, tmp_pat
     # Both are float64 (1e-16): sums in another order, 40 steps of them, leave far less than 1e-12.
     np.testing.assert_allclose([row['train_loss'] for row in history], losses, rtol=1e-12)
     np.testing.assert_allclose((history[-1]['test_loss'], history[-1]['test_accuracy']), test, rtol=1e-12)
-    state = read_checkpoint(tmp_path / 'checkpoint.npz')
+    state = weights_of(tmp_path / 'checkpoint.npz')
     for i, (w, c) in enumerate(zip(W, b, strict=True)):
         for actual, expected in [(state[f'layer{i}.weight'], w), (state[f'layer{i}.bias'], c)]:
             np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
@@ -355,7 +369,7 @@ def test_both_mlps_have_the_same_history_by_default(quick, easy_data_dir, tmp_pa
 
 
 def ranks(n):
-    return [SimpleNamespace(rank=rank, world_size=n) for rank in range(n)]
+    return [SimpleNamespace(rank=rank, world_size=n, device='cpu') for rank in range(n)]
 
 
 def test_together_the_processes_see_each_example_once_an_epoch():
@@ -373,12 +387,12 @@ def test_together_the_processes_see_each_example_once_an_epoch():
         assert sorted(seen) == list(range(60))
 
 
-@pytest.mark.parametrize('options', [{}, {'cutout': 8}, {'kind': 'reflect'}, {'kind': 'affine'}])
+@pytest.mark.parametrize('options', [{}, {'cutout': 8}, {'border': 'reflect'}])
 def test_the_processes_augment_the_batch_of_a_single_one(options):
     x = torch.randn(12, 3, 32, 32)
 
     def augmented(rows, machine):
-        return torch_utils.augment(rows, torch.Generator().manual_seed(5), machine, **options)
+        return Augmentation(5, machine, **options)(rows)
 
     whole = augmented(x, ranks(1)[0])
     for n in (2, 3):
@@ -400,23 +414,17 @@ def test_a_batch_that_the_processes_cannot_share(quick, monkeypatch, capsys, dat
 def test_two_processes_train_as_one(quick, easy_data_dir, tmp_path, augment):
     args = '--max_steps 20 --eval_freq 10 --batch_size 60 --learning_rate 2e-5 --dnn_hidden_units 20 --momentum 0.9'
     args = [*args.split(), '--init', 'kaiming', '--data_dir', str(easy_data_dir), *augment]
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
-    result = subprocess.run(
-        [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node', '2', '--master_addr', '127.0.0.1',
-         '--master_port', str(port), ROOT / 'train_mlp_pytorch.py', *args, '--out_dir', tmp_path / 'two'],
-        capture_output=True, text=True, timeout=300, env=os.environ | {'GLOO_SOCKET_IFNAME': 'lo'},
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    assert [line.split()[1] for line in result.stdout.splitlines() if line.startswith('step')] == ['10', '20']
+    processes = together(2, 'train_mlp_pytorch', *args, '--out_dir', tmp_path / 'two')
+    assert [process.wait() for process in processes] == [0, 0], processes[0].err
+    told = [[line.split()[1] for line in process.out.splitlines() if line.startswith('step')] for process in processes]
+    assert told == [['10', '20'], []]
 
     one = importlib.import_module('train_mlp_pytorch').train(
         parse('train_mlp_pytorch', *args, '--out_dir', tmp_path / 'one', '--quiet')
     )
     two = read_checkpoint(tmp_path / 'two' / 'checkpoint.pt')
     assert json.loads((tmp_path / 'two' / 'summary.json').read_text())['step'] == 20
-    for row, other in zip(one, two['run']['history'], strict=True):
+    for row, other in zip(one, two['run']['rows'], strict=True):
         # float32 (6e-8): the gradient is a mean of two means, and 20 steps of training amplify its rounding.
         assert row == pytest.approx(other, rel=1e-4)
     expected = read_checkpoint(tmp_path / 'one' / 'checkpoint.pt')
@@ -433,19 +441,20 @@ def test_one_of_several_processes_ends_before_gloo_can_abort_it(status):
     others.
     """
     program = """if True:
-        import atexit, sys, torch.distributed as dist, torch_utils
+        import atexit, sys, torch.distributed as dist, training.script
         atexit.register(print, 'Python ends')
-        if sys.argv[2:]:
-            dist.init_process_group('gloo', store=dist.HashStore(), rank=0, world_size=1)
-            dist.destroy_process_group = lambda: print('group ends')
+        dist.init_process_group('gloo', store=dist.HashStore(), rank=0, world_size=1)
+        dist.destroy_process_group = lambda: print('group ends')
         print('result')
-        torch_utils.leave(int(sys.argv[1]))
+        training.script._leave(int(sys.argv[1]))
     """
     environment = {name: value for name, value in os.environ.items() if name != 'PYTHONUNBUFFERED'}
-    for grouped, last in [([], 'Python ends\n'), (['grouped'], '' if status else 'group ends\n')]:
-        command = [sys.executable, '-c', program, str(status), *grouped]
-        result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
-        assert (result.returncode, result.stdout) == (status, f'result\n{last}'), result.stderr
+    command = [sys.executable, '-c', program, str(status)]
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    last = '' if status else 'group ends\n'
+    assert (result.returncode, result.stdout) == (status, f'result\n{last}'), result.stderr
+    with pytest.raises(SystemExit, match=str(status)):
+        _leave(status)  # one process alone ends as any other
 
 
 @pytest.mark.parametrize('local_rank', ['0', '1'])
@@ -454,13 +463,13 @@ def test_processes_that_outnumber_the_gpus_all_compute_on_the_cpu(monkeypatch, l
     monkeypatch.setattr('torch.backends.mps.is_available', lambda: False)
     monkeypatch.setenv('LOCAL_RANK', local_rank)
     monkeypatch.setenv('LOCAL_WORLD_SIZE', '2')
-    assert torch_utils.Machine(parse('train_mlp_pytorch')).device.type == 'cpu'
+    assert TorchMachine(parse('train_mlp_pytorch')).device.type == 'cpu'
     with pytest.raises(UsageError, match='--device cuda'):
-        torch_utils.Machine(parse('train_mlp_pytorch', '--device', 'cuda'))
+        TorchMachine(parse('train_mlp_pytorch', '--device', 'cuda'))
 
 
 def test_processes_that_have_read_different_checkpoints_do_not_train(monkeypatch):
-    machine = torch_utils.Machine(parse('train_mlp_pytorch'))
+    machine = TorchMachine(parse('train_mlp_pytorch'))
     machine.check_same_step(2**24 + 1)
     monkeypatch.setattr(machine, 'world_size', 2)
     monkeypatch.setattr(
@@ -471,44 +480,18 @@ def test_processes_that_have_read_different_checkpoints_do_not_train(monkeypatch
         machine.check_same_step(2)
 
 
-@pytest.mark.parametrize('record', [True, False])
-def test_each_process_knows_whether_there_is_anything_left_to_do(quick, data_dir, tmp_path, record):
+@pytest.mark.parametrize('rank', [0, 1])
+def test_each_process_knows_whether_there_is_anything_left_to_do(quick, monkeypatch, data_dir, tmp_path, rank):
     """The last figures of the ConvNet are computed by all processes or by none."""
     short_run('train_mlp_pytorch', data_dir, tmp_path)
+    monkeypatch.setattr('training.checkpoints.Checkpoints.restore', lambda self: True)
     paths = ['--data_dir', data_dir, '--out_dir', tmp_path]
     for flag, finished in [('--resume', True), ('--overwrite', False)]:
-        flags = parse('train_mlp_pytorch', *SHORT['train_mlp_pytorch'].split(), *paths, flag)
-        run = Run(flags, record, {'device': 'cpu', 'precision': 'fp32', 'processes': 1})
-        run.start('train_mlp_pytorch.py', flags)
-        assert run.finished == finished
-
-
-@pytest.mark.parametrize('script', ['train_mlp_pytorch', 'train_convnet_pytorch'])
-def test_learns_the_targets_that_mixing_makes(quick, monkeypatch, data_dir, tmp_path, script):
-    """Targets that are all of class 3 leave nothing else to say, whatever the labels."""
-    threes = torch.eye(10)[3]
-    monkeypatch.setattr(f'{script}.make_mixing', lambda flags: lambda x, y: (x, threes.expand(len(y), 10)))
-    args = ['--standardize', '--optimizer', 'adam', '--learning_rate', 1e-3, '--max_steps', 60, '--eval_freq', 20]
-    row = short_run(script, data_dir, tmp_path, *args)[-1]
-    assert row['train_accuracy'] > 0.8
-    _, _, _, labels = cifar10_utils.load_cifar10(data_dir)
-    assert row['test_accuracy'] == (labels == 3).mean() < 0.3
-
-
-@pytest.mark.parametrize('kind', ['--cutmix', '--mixup'])
-@pytest.mark.parametrize('script', ['train_mlp_pytorch', 'train_convnet_pytorch'])
-def test_mixing_ends_when_the_flags_say(quick, monkeypatch, data_dir, tmp_path, script, kind):
-    targets = []
-    cross_entropy = F.cross_entropy
-
-    def spy(logits, target, **options):
-        if logits.requires_grad:
-            targets.append(target.ndim)
-        return cross_entropy(logits, target, **options)
-
-    monkeypatch.setattr(F, 'cross_entropy', spy)
-    short_run(script, data_dir, tmp_path, kind, 1, '--mix_until', 0.7, '--max_steps', 10)
-    assert targets == [2] * 7 + [1] * 3  # shares of all classes, then classes
+        flags = parse('train_mlp_pytorch', *SHORT['train_mlp_pytorch'].split(), *paths, flag, '--precision', 'fp32')
+        one = TorchMachine(flags)
+        one.rank = rank
+        with Run(flags, one, load_data(flags), evaluate=None) as run:
+            assert run.finished == finished
 
 
 def test_the_moving_average_is_that_of_the_weights_after_each_step(quick, data_dir, tmp_path):
@@ -527,7 +510,7 @@ def test_the_moving_average_is_that_of_the_weights_after_each_step(quick, data_d
 def test_the_optimizer_has_the_rate_and_the_decay_of_the_flags(name):
     for decay in (0, 0.25):
         flags = parse('train_mlp_pytorch', '--optimizer', name, '--learning_rate', 0.5, '--weight_decay', decay)
-        (group,) = torch_utils.make_optimizer(flags, nn.Linear(2, 2)).param_groups
+        (group,) = make_optimizer(flags, nn.Linear(2, 2)).param_groups
         assert (group['lr'], group['weight_decay']) == (0.5, decay)
 
 
@@ -540,7 +523,7 @@ def test_filters_move_as_by_torchs_plain_optimizer(name, memory_format):
     theirs = copy.deepcopy(ours)
     strides = [p.stride() for p in ours.parameters()]
     plain = getattr(torch.optim, name)(theirs.parameters(), lr=1e-3, weight_decay=0.1)
-    optimizer = torch_utils.make_optimizer(flags, ours)
+    optimizer = make_optimizer(flags, ours)
     for step in range(3):
         for model, rule in (ours, optimizer), (theirs, plain):
             torch.manual_seed(step)
@@ -556,7 +539,7 @@ def test_filters_move_as_by_torchs_plain_optimizer(name, memory_format):
 @pytest.mark.parametrize('name', ['sgd', 'adam', 'adamw'])
 def test_a_step_copies_no_gradient_of_filters_that_lie_channels_last(name):
     layer = nn.Conv2d(8, 8, 3).to(memory_format=torch.channels_last)
-    optimizer = torch_utils.make_optimizer(parse('train_convnet_pytorch', '--optimizer', name), layer)
+    optimizer = make_optimizer(parse('train_convnet_pytorch', '--optimizer', name), layer)
     for p in layer.parameters():
         p.grad = torch.ones_like(p)
     optimizer.step()  # makes its state
@@ -584,8 +567,8 @@ def test_the_rate_leaves_the_evaluations_out(quick, monkeypatch, data_dir, tmp_p
 
         return slowed
 
-    monkeypatch.setattr('train_utils.time.perf_counter', lambda: now[0])
-    monkeypatch.setattr(Run, 'count_step', slow(Run.count_step, 1))
+    monkeypatch.setattr('time.perf_counter', lambda: now[0])
+    monkeypatch.setattr(Run, 'after_step', slow(Run.after_step, 1))
     monkeypatch.setattr(train_mlp_numpy, 'evaluate', slow(train_mlp_numpy.evaluate, 100))
     short_run('train_mlp_numpy', data_dir, tmp_path)  # batches of 50
     assert json.loads((tmp_path / 'summary.json').read_text())['images_per_second'] == 50
