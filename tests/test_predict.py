@@ -11,8 +11,8 @@ from batches import write_folder
 from PIL import Image
 
 import predict
-import shapes10
 from cifar10_utils import CLASS_NAMES
+from data import shapes10
 from experiments import speedrun
 from training.data import class_names
 from training.errors import RunError, UsageError

@@ -18,6 +18,11 @@ class History:
     def __init__(self):
         self.rows, self.seconds, self.losses, self.accuracies = [], [], [], []
 
+    @property
+    def step(self):
+        """That of the last row, or 0."""
+        return self.rows[-1]['step'] if self.rows else 0
+
     def count(self, loss, accuracy):
         """Counts the loss and accuracy of a training batch."""
         self.losses.append(loss)

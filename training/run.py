@@ -2,6 +2,7 @@
 
 import math
 import time
+from functools import partial
 from signal import SIGTERM
 
 from tqdm import tqdm
@@ -47,7 +48,8 @@ class Run:
     def __init__(self, flags, machine, data, *, evaluate, max_steps=None, **parts):
         self.flags, self.machine, self.data, self.evaluate = flags, machine, data, evaluate
         self.max_steps = max_steps or number_of_steps(flags, data)
-        self.folder = RunFolder(flags, machine.compute)
+        schedule = getattr(flags, 'lr_schedule', 'of its own') if parts.get('scheduler') else 'constant'
+        self.folder = RunFolder(flags, machine.compute, partial(number_of_steps, data=data), schedule)
         self.path, self.is_writer = self.folder.path, machine.rank == 0
         self.parts = {'run': self} | {name: part for name, part in parts.items() if part is not None}
         self.checkpoints = Checkpoints(self.path, State(flags, machine, data, self.parts))
@@ -81,6 +83,8 @@ class Run:
             if not self.finished:
                 self.print(f'training on {self.machine}')
             self._restore()
+            if self.is_writer:
+                self.folder.lengthen()
         except BaseException:
             self.folder.close()
             raise
@@ -97,6 +101,8 @@ class Run:
                 self.print(f'there is no checkpoint in {self.path} yet: starting')
             elif not self.finished:
                 self.print(f'continuing {self.path} at step {self.step}')
+                if self.log.step % self.flags.eval_freq:  # where it had ended before: a long run has no such row
+                    self.log.drop_row()
         self.machine.check_same_step(self.step)
 
     def print(self, line):
@@ -132,7 +138,7 @@ class Run:
 
     def _check_loss(self, loss):
         if not math.isfinite(loss):
-            kept = self.history[-1]['step'] if self.history else 0
+            kept = self.log.step
             state = f'the checkpoint of step {kept} in {self.path} is kept' if kept else 'there is no checkpoint yet'
             remedy = ': lower --learning_rate, with --overwrite' if hasattr(self.flags, 'learning_rate') else ''
             raise RunError(f'the loss is {loss} at step {self.step}{remedy}; {state}')
