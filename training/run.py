@@ -1,7 +1,6 @@
 """One training run: batches, history, checkpoints, summary."""
 
 import math
-import time
 from signal import SIGTERM
 
 from tqdm import tqdm
@@ -14,7 +13,6 @@ from training.folder import RunFolder
 from training.history import History
 from training.plots import draw_curves, draw_filters, draw_predictions, write_confusion
 from training.progress import Progress
-from training.provenance import peak_memory_mb
 from training.signals import Signals
 from training.tensorboard import TensorBoard
 
@@ -49,10 +47,10 @@ class Run:
         self.max_steps = max_steps or number_of_steps(flags, data)
         self.folder = RunFolder(flags, machine.compute)
         self.path, self.is_writer = self.folder.path, machine.rank == 0
-        parts = {'run': self} | {name: part for name, part in parts.items() if part is not None}
+        self.progress = Progress(flags.batch_size, self.max_steps, machine.started)
+        parts = {'run': self, 'cost': self.progress} | {name: part for name, part in parts.items() if part is not None}
         self.checkpoints = Checkpoints(self.path, State(flags, machine, data, parts))
-        self.step, self.seconds, self.log, self.signals = 0, 0.0, History(), Signals()
-        self.progress = Progress(flags.batch_size, self.max_steps)
+        self.step, self.log, self.signals = 0, History(), Signals()
         self.tensorboard = TensorBoard(flags, self.path)
 
     @property
@@ -143,14 +141,11 @@ class Run:
         self.progress.pause()
 
     def state_dict(self):
-        return {'step': self.step, 'seconds': self._seconds()} | self.log.state_dict()
+        return {'step': self.step} | self.log.state_dict()
 
     def load_state_dict(self, state):
-        self.step, self.seconds = state['step'], state['seconds']
+        self.step = state['step']
         self.log.load_state_dict(state)
-
-    def _seconds(self):
-        return self.seconds + time.perf_counter() - self.machine.started
 
     def finish(self, predict=None, filters=None, **figures):
         """Writes the summary, the figures of the last step, and draws what there is to see; every process calls it.
@@ -178,9 +173,7 @@ class Run:
         if probabilities is not None:
             names = class_names(self.flags)
             figures['class_accuracy'] = write_confusion(self.path, self.data['test'].labels, probabilities, names)
-        seconds = self._seconds()
-        cost = {'seconds': round(seconds, 2), 'images_per_second': self.progress.rate()}
-        cost['peak_memory_mb'] = peak_memory_mb()
-        write_json(self.path / 'summary.json', self.history[-1] | figures | cost)
+        cost, last = self.progress.cost(), self.history[-1]
+        write_json(self.path / 'summary.json', last | figures | cost)
         self.checkpoints.forget_previous()
-        self.print(f'test accuracy {self.history[-1]["test_accuracy"]:.4f} after {self.step} steps and {seconds:.1f} s')
+        self.print(f'test accuracy {last["test_accuracy"]:.4f} after {self.step} steps and {cost["seconds"]:.1f} s')
