@@ -119,7 +119,7 @@ def read_checkpoint(path):
         import torch
 
         state = torch.load(path, map_location='cpu', weights_only=True)
-    del state['flags'], state['run']['seconds']
+    del state['flags'], state['cost']
     return state
 
 
