@@ -187,11 +187,11 @@ def hard_threshold_(weights, threshold):
         F.hardshrink(weight, threshold, out=weight)
 
 
-def check_weights(weights):
+def check_weights(weights, step):
     """Raises RunError if all weights of a layer are 0: nothing of an image gets through it, nor a gradient back."""
     for i, weight in enumerate(weights, 1):
         if not weight.any():
-            raise RunError(f'all weights of linear layer {i} are 0: lower --prune_below or --l1_penalty')
+            raise RunError(f'all weights of linear layer {i} are 0 at step {step}: lower --prune_below or --l1_penalty')
 
 
 def share_of_zeros(weights):
@@ -230,7 +230,7 @@ def train(flags):
     state = {'model': model, 'augment': augment, 'optimizer': optimizer, 'scheduler': scheduler, 'ema': ema}
 
     def evaluate_checked(data_set):
-        check_weights(weights)
+        check_weights(weights, run.step)
         return evaluate(averaged, data_set, machine, 1000)
 
     with Run(flags, machine, data, evaluate=evaluate_checked, **state) as run:
