@@ -17,7 +17,10 @@ from training.evaluation import evaluate, predict_logits
 from training.networks import load_network
 from training.torch_machine import TorchMachine
 
-SHORT = ['--batch_size', '8', '--precision', 'fp32', '--quiet', '--overwrite']
+
+def short_run(data_dir, out_dir, *args):
+    paths = ['--data_dir', str(data_dir), '--out_dir', str(out_dir)]
+    return best_convnet.train(parse_flags(['--batch_size', '8', '--precision', 'fp32', '--quiet', *paths, *args]))
 
 
 @pytest.fixture
@@ -40,8 +43,7 @@ def seen(quick, monkeypatch, data_dir, tmp_path):
         monkeypatch.setattr(best_convnet, 'SMALL_UNTIL', small_until)
         monkeypatch.setattr(best_convnet, 'CUTMIX', 0)
         monkeypatch.setattr(best_convnet.Augmentation, '__call__', lambda self, x: x)
-        paths = ['--data_dir', str(data_dir), '--out_dir', str(tmp_path / str(next(runs)))]
-        best_convnet.train(parse_flags([*SHORT, *paths, '--max_steps', '8', '--eval_freq', '8']))
+        short_run(data_dir, tmp_path / str(next(runs)), '--max_steps', '8', '--eval_freq', '8')
         return list(batches)
 
     monkeypatch.setattr(ConvNet, 'forward', spy)
@@ -151,10 +153,3 @@ def test_images_are_mixed_until_a_share_of_the_steps(quick, monkeypatch, data_di
         parse_flags([*SHORT, '--data_dir', str(data_dir), '--out_dir', str(tmp_path), '--max_steps', '6'])
     )
     assert len(mixed) == 3
-
-
-def test_muon_moves_all_weights_but_the_last_layers():
-    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3), nn.Linear(4, 2))
-    hidden, rest = best_convnet.make_optimizer(model, 0.1).param_groups
-    assert [p.shape for p in hidden['params']] == [(4, 3, 3, 3), (4, 4, 3, 3)] and hidden['orthogonal']
-    assert hidden['lr'] == 0.1 and rest['lr'] == 0.1 / 50 and not rest['orthogonal'] and len(rest['params']) == 6
