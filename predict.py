@@ -5,27 +5,25 @@
 The centre square of each picture is shrunk or enlarged to 32x32 pixels, what the network was trained on.
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps
 
-from convnet_pytorch import ConvNet
-from mlp_pytorch import MLP
-from torch_utils import read_checkpoint
-from train_utils import ArgumentParser, RunError, class_names, number, reading, run_script
+from training.errors import RunError
+from training.flags import ArgumentParser, number
+from training.networks import load_network
+from training.script import run_script
 
-MAX_PIXELS = 50_000_000
+MAX_PIXELS = 50_000_000  # as they are decoded
+ENOUGH = (256, 256)  # a JPEG is decoded at the smallest of 1, 1/2, 1/4 and 1/8 of its size that is no smaller
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit, which warns first
-EXPECTED = 'expected a run of train_mlp_pytorch.py or train_convnet_pytorch.py'
 
 
 def parse_flags(argv=None):
-    parser = ArgumentParser(prog='predict.py', description=__doc__.splitlines()[0])
+    parser = ArgumentParser(__file__, __doc__)
     parser.add_argument('images', nargs='+', metavar='PATH_TO_IMAGE', help='a picture of any common format and size')
-    parser.add_argument('--checkpoint', default='runs/convnet_pytorch', help='run folder of a PyTorch network')
+    parser.add_argument('--checkpoint', default='runs/convnet_pytorch', help='run folder of a trained network')
     parser.add_argument('--top', type=number(int, 1, 10), default=3, help='number of classes to name')
     return parser.parse_args(argv)
 
@@ -34,16 +32,14 @@ def read_picture(path):
     """The centre square of a picture, uint8 (3, 32, 32), transparency laid on white.
 
     Raises:
-        RunError: if the file is missing, no picture, broken, of more than MAX_PIXELS pixels, or of a scale that it does
-            not tell: 32-bit numbers.
+        RunError: if the file is missing, unreadable, no picture, broken, of more than MAX_PIXELS pixels, or of a scale
+            that it does not tell: 32-bit numbers.
     """
+    path = Path(path).expanduser()
     try:
         with Image.open(path) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise RunError(f'{path} has {image.width}x{image.height} pixels: expected at most {MAX_PIXELS:,}')
-            if image.mode == 'F' or (image.mode == 'I' and image.format not in ('PNG', 'PPM')):
-                raise RunError(f'{path} has grey values of 32 bits: expected a picture of 8 or 16 bits a colour')
-            has_16_bits = image.mode.startswith('I')  # such a PGM opens as I, and so does a PNG in older Pillows
+            _check(path, image)
+            has_16_bits = image.mode.startswith('I')  # a PGM of 16 bits opens as I, and so does a PNG in older Pillows
             image = ImageOps.exif_transpose(image)
             if has_16_bits:
                 image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
@@ -53,72 +49,45 @@ def read_picture(path):
     except FileNotFoundError as error:
         raise RunError(f'{path} is missing') from error
     except Exception as error:  # Pillow's decoders raise many kinds
+        if path.is_dir():
+            raise RunError(f'{path} is a folder: name the pictures in it') from error
+        if isinstance(error, PermissionError):
+            raise RunError(f'{path} may not be read: give yourself the right to (chmod u+r), or copy it') from error
         raise RunError(f'{path} is no picture, or a broken one: {" ".join(str(error).split())}') from error
     white = Image.new('RGBA', image.size, 'white')
     square = ImageOps.fit(Image.alpha_composite(white, image).convert('RGB'), (32, 32), Image.Resampling.LANCZOS)
     return np.array(square).transpose(2, 0, 1)
 
 
-def load_network(run):
-    """A trained network in evaluation mode, the function that normalises its input, and the names of its classes.
-
-    Args:
-        run: run folder of train_mlp_pytorch.py or train_convnet_pytorch.py, or the checkpoint in it.
-    Raises:
-        RunError: if there is no such checkpoint, or it is another kind of file.
-    """
-    path = Path(run)
-    path = path / 'checkpoint.pt' if path.is_dir() else path
-    if not path.exists():
-        raise RunError(f'{path} is missing: train first, or name a run with --checkpoint; {EXPECTED}')
-    state = read_checkpoint(path, remedy=EXPECTED)
-    with reading(path, remedy=EXPECTED):
-        flags = argparse.Namespace(**state['flags'])
-        if state['flags'].get('batch_norm') in ('autograd', 'manual'):
-            raise RunError(f'{path} needs the statistics of a batch, which a single picture has not: train another')
-        if 'dnn_hidden_units' in state['flags']:
-            options = {name: state['flags'][name] for name in ('batch_norm', 'dropout', 'activation', 'init')}
-            options['whiten'] = state['flags'].get('whiten', 0) > 0  # which older runs do not have
-            model = MLP(3 * 32 * 32, flags.dnn_hidden_units, 10, **options)
-        else:
-            model = ConvNet(3, 10)
-        if 'ema' in state:
-            averaged = {name.removeprefix('module.'): value for name, value in state['ema'].items()}
-            averaged.pop('n_averaged')
-            model.load_state_dict(averaged)
-        else:
-            model.load_state_dict(state['model'])
-        mean_image, std = state['mean_image'], state['std']
-        names = class_names(flags)
-
-        def normalise(pixels):
-            x = torch.from_numpy(pixels).float() - mean_image
-            return x if std is None else x / std
-
-        model.eval()(normalise(np.zeros((3, 32, 32), np.uint8))[None])  # whatever does not fit fails here
-
-    return model, normalise, names
+def _check(path, image):
+    """Lets an opened JPEG be decoded small; raises RunError if a picture takes too much memory or tells no scale."""
+    width, height = image.size
+    image.draft(None, ENOUGH)
+    # the coefficients of a progressive JPEG are all in memory, however small it is decoded
+    decoded = width * height if image.info.get('progressive') else image.width * image.height
+    if decoded > MAX_PIXELS:
+        raise RunError(f'{path} has {width}x{height} pixels: expected at most {MAX_PIXELS:,}, unless a plain JPEG')
+    if image.mode == 'F' or (image.mode == 'I' and image.format not in ('PNG', 'PPM')):
+        raise RunError(f'{path} has grey values of 32 bits: expected a picture of 8 or 16 bits a colour')
 
 
-@torch.no_grad()
 def predict(flags):
     """Prints a line for each picture; pictures that cannot be read are named at the end.
 
     Raises:
         RunError: if the checkpoint or one of the pictures cannot be read.
     """
-    model, normalise, names = load_network(flags.checkpoint)
+    network = load_network(flags.checkpoint)
     failures = []
     for path in flags.images:
         try:
-            x = normalise(read_picture(path))
+            pixels = read_picture(path)
         except RunError as error:
             failures.append(str(error))
             continue
-        probabilities = model(x[None]).softmax(1)[0]
-        values, classes = probabilities.topk(flags.top)
-        answers = [f'{names[i]} {value:.3f}' for value, i in zip(values.tolist(), classes.tolist(), strict=True)]
-        print(f'{path}: ' + ', '.join(answers))
+        probabilities = network.probabilities(pixels)
+        best = np.argsort(-probabilities, kind='stable')[: flags.top]
+        print(f'{path}: ' + ', '.join(f'{network.names[i]} {probabilities[i]:.3f}' for i in best))
     if failures:
         raise RunError('; '.join(failures))
 

@@ -56,6 +56,12 @@ def check_batch_norm(flags, machine):
         )
 
 
+def make_model(flags):
+    """The MLP that the flags describe."""
+    choices = {name: getattr(flags, name) for name in ('batch_norm', 'dropout', 'activation', 'init')}
+    return MLP(N_PIXELS, flags.dnn_hidden_units, N_CLASSES, **choices)
+
+
 def train(flags):
     """Trains and returns the history, a dict per evaluation."""
     machine = TorchMachine(flags)
@@ -64,8 +70,7 @@ def train(flags):
 
     np.random.seed(flags.seed)
     torch.manual_seed(flags.seed)
-    choices = {name: getattr(flags, name) for name in ('batch_norm', 'dropout', 'activation', 'init')}
-    model = machine.place(MLP(N_PIXELS, flags.dnn_hidden_units, N_CLASSES, **choices))
+    model = machine.place(make_model(flags))
     network = machine.parallel(model)
     augment = make_augmentation(flags, machine)
     cross_entropy = nn.CrossEntropyLoss(label_smoothing=flags.label_smoothing)

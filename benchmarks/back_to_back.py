@@ -16,7 +16,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from train_utils import ArgumentParser, RunError, number, run_script  # noqa: E402
+from training.errors import RunError  # noqa: E402
+from training.flags import ArgumentParser, number  # noqa: E402
+from training.script import run_script  # noqa: E402
 
 SPEEDRUN, CONVNET = 'experiments/speedrun.py', 'train_convnet_pytorch.py'
 
@@ -33,7 +35,7 @@ def run(script, seed):
 
 
 def parse_flags():
-    parser = ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ArgumentParser(__file__, __doc__)
     parser.add_argument('--repeats', type=number(int, 1), default=1, help='pairs of runs, the seeds from 42 up')
     return parser.parse_args()
 

@@ -18,7 +18,7 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from custom_batchnorm import CustomBatchNormAutograd, CustomBatchNormManualModule
-from train_utils import ArgumentParser, number
+from training.flags import ArgumentParser, number
 
 SHAPES = [(200, 100), (512, 1024), (8192, 1024)]
 VERSIONS = {'autograd': CustomBatchNormAutograd, 'manual': CustomBatchNormManualModule, 'native': nn.BatchNorm1d}
@@ -47,7 +47,7 @@ def median_ratio(times, others):
 
 
 def main():
-    parser = ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ArgumentParser(__file__, __doc__)
     parser.add_argument('--repeats', type=number(int, 1), default=15, help='turns of each version')
     repeats = parser.parse_args().repeats
 

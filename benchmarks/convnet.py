@@ -21,11 +21,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from cifar10_utils import make_data_sets
-from convnet_pytorch import Conv3x3, ConvNet
-from shapes10 import shapes10
-from torch_utils import Machine, augment, make_optimizer, predict_logits
+from convnet_pytorch import ConvNet
+from data.shapes10 import shapes10
 from train_convnet_pytorch import parse_flags
-from train_utils import ArgumentParser, number
+from training.augmentation import Augmentation
+from training.evaluation import predict_logits
+from training.flags import ArgumentParser, number
+from training.optimisers import make_optimizer
+from training.torch_machine import TorchMachine
 
 BATCH_SIZES = 32, 128
 PRODUCTS = 10  # timed at once: a GPU is waited for after the last
@@ -45,38 +48,29 @@ def training_step(model, optimizer, machine, x, y):
     return step
 
 
-def plain_network():
-    """The ConvNet with PyTorch's own convolutions."""
-    model = ConvNet(3, 10)
-    for i, layer in enumerate(model.features):
-        if isinstance(layer, Conv3x3):
-            model.features[i] = nn.Conv2d(layer.in_channels, layer.out_channels, kernel_size=3, padding=1)
-    return model
-
-
 def plain_step(x, y):
-    machine = Machine(parse_flags(['--precision', 'fp32']))
-    model = plain_network().to(machine.device)
+    machine = TorchMachine(parse_flags(['--precision', 'fp32']))
+    model = ConvNet(3, 10).to(machine.device)
     return training_step(model, torch.optim.Adam(model.parameters(), lr=1e-4), machine, x, y)
 
 
 def our_step(machine, x, y):
-    model = ConvNet(3, 10).to(machine.device, memory_format=machine.memory_format)
+    model = machine.place(ConvNet(3, 10))
     return training_step(model, make_optimizer(parse_flags([]), model), machine, x, y)
 
 
 def data_step(machine, data_set, batch_size):
-    generator = torch.Generator().manual_seed(0)
+    augment = Augmentation(0, machine, cutout=8)
 
     def step():
-        x = augment(machine.next_batch(data_set, batch_size)[0], generator, machine, cutout=8)
+        x = augment(machine.next_batch(data_set, batch_size)[0])
         return x[0, 0, 0, 0].item()  # waits for a GPU
 
     return step
 
 
 def evaluation(machine, data_set):
-    model = ConvNet(3, 10).to(machine.device, memory_format=machine.memory_format)
+    model = machine.place(ConvNet(3, 10))
     return lambda: predict_logits(model, data_set, machine)
 
 
@@ -101,10 +95,10 @@ def training_flops(machine, batch_size):
 
 
 def main():
-    parser = ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ArgumentParser(__file__, __doc__)
     parser.add_argument('--repeats', type=number(int, 1), default=5, help='blocks of steps for each contender')
     repeats = parser.parse_args().repeats
-    machine = Machine(parse_flags([]))
+    machine = TorchMachine(parse_flags([]))
     data = make_data_sets(*shapes10(), one_hot=False)
     contenders = {
         'matrix product': (matrix_products(machine, machine.precision), 2),

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import mlp_numpy
 import mlp_pytorch
 from modules import CrossEntropyModule
-from train_utils import ArgumentParser, number
+from training.flags import ArgumentParser, number
 
 SIZES = [([100], 200), ([1024, 1024], 512)]
 N_INPUTS, N_CLASSES, LEARNING_RATE = 3 * 32 * 32, 10, 1e-9
@@ -41,8 +41,7 @@ def numpy_step(n_hidden, x, y):
         model.backward(cross_entropy.backward(probabilities, y))
         for layer in model.linear_layers:
             for name, param in layer.params.items():
-                layer.grads[name] *= LEARNING_RATE
-                param -= layer.grads[name]
+                param -= LEARNING_RATE * layer.grads[name]
 
     return step
 
@@ -81,7 +80,7 @@ def flops(n_hidden, batch_size):
 
 
 def main():
-    parser = ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ArgumentParser(__file__, __doc__)
     parser.add_argument('--repeats', type=number(int, 1), default=30, help='blocks of steps for each contender')
     repeats = parser.parse_args().repeats
     warnings.filterwarnings('ignore', module='sklearn')

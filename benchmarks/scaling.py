@@ -17,7 +17,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from train_utils import ArgumentParser, RunError, number, run_script  # noqa: E402
+from training.errors import RunError  # noqa: E402
+from training.flags import ArgumentParser, number  # noqa: E402
+from training.script import run_script  # noqa: E402
 
 
 def run(processes, threads, steps, batch_size, out_dir):
@@ -40,7 +42,7 @@ def run(processes, threads, steps, batch_size, out_dir):
 
 
 def parse_flags():
-    parser = ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ArgumentParser(__file__, __doc__)
     parser.add_argument(
         '--steps', type=number(int, 2), default=40, help='training steps of each run; the first is not timed'
     )

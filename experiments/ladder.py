@@ -30,7 +30,11 @@ from table import mean_and_deviation, table
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from train_utils import ArgumentParser, RunError, UsageError, has_checkpoint, run_script, write_atomically  # noqa: E402
+from training.errors import RunError, UsageError  # noqa: E402
+from training.files import write_atomically  # noqa: E402
+from training.flags import ArgumentParser  # noqa: E402
+from training.folder import has_checkpoint  # noqa: E402
+from training.script import run_script  # noqa: E402
 
 RESULTS, RUNS = ROOT / 'results', ROOT / 'runs'
 HEARTBEAT = 30  # twice as long without one, and a worker counts as dead
@@ -154,7 +158,7 @@ def overview(names):
 
 
 def parse_flags():
-    parser = ArgumentParser(prog='ladder.py', description=__doc__.splitlines()[0])
+    parser = ArgumentParser(__file__, __doc__)
     parser.add_argument('rows', nargs='*', metavar='ROW', help=f'of {", ".join(ROWS)}; all if none is named')
     parser.add_argument(
         '--storage', default=f'sqlite:///{RUNS}/ladder.db', help="where Optuna keeps the queue: SQLAlchemy's URL"

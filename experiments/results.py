@@ -15,20 +15,20 @@ import shlex
 import statistics
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import torch
 from rows import LADDER, NETWORKS, STEPS
 from table import mean_and_deviation, table
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+from cifar10_utils import N_CLASSES, N_PIXELS  # noqa: E402
 from convnet_pytorch import ConvNet  # noqa: E402
+from experiments import best_convnet, best_mlp  # noqa: E402
 from mlp_pytorch import MLP  # noqa: E402
-from torch_utils import make_optimizer  # noqa: E402
-from train_convnet_pytorch import SMALL  # noqa: E402
 
 COSTS = ['PFLOP', 'seconds, fastest seed', 'hardware', 'command']
 HEADER = ['network', 'test accuracy %', 'with mirror image %', 'over six views %', 'seeds', *COSTS]
@@ -47,7 +47,7 @@ PRINTED = {
     'checks': {
         'mutants': 'make mutants',
         'usual_check': 'python tests/mutants.py --usual',
-        'mistakes': 'python tests/mistakes/run.py',
+        'mistakes': 'python tests/make_mistakes.py',
         'kill': 'python tests/kill.py',
         'fuzz': 'python tests/fuzz.py',
         'versions': 'pytest -W default, with the oldest versions that requirements.txt admits; pytest, with the newest',
@@ -83,10 +83,12 @@ def shared_command(config):
 
 
 @functools.cache
-def flops(hidden, muon, whiten=False, side=32):
+def flops(hidden, muon=False, whiten=False, side=32):
     """FLOPs of an MLP with these hidden units, or of the ConvNet: forward and both ways an image, and of an update."""
     with torch.device('meta'):
-        model = ConvNet(3, 10) if hidden is None else MLP(3 * 32 * 32, hidden, 10, init='pytorch', whiten=whiten)
+        model = ConvNet(3, N_CLASSES) if hidden is None else MLP(N_PIXELS, hidden, N_CLASSES, init='pytorch')
+        if whiten:
+            model = nn.Sequential(best_mlp.Whitening(N_PIXELS), model)
         x = torch.empty(2, 3, side, side)
     counters = [FlopCounterMode(display=False) for _ in range(3)]
     with counters[0], torch.no_grad():
@@ -94,9 +96,8 @@ def flops(hidden, muon, whiten=False, side=32):
     with counters[1]:
         model(x).sum().backward()
     if muon:  # the other updates have no matrix products
-        flags = SimpleNamespace(optimizer='muon', learning_rate=0.1, momentum=0, nesterov=False, weight_decay=0)
         with counters[2]:
-            make_optimizer(flags, model).step()
+            best_convnet.make_optimizer(model, 0.1).step()
     forward, both, update = (counter.get_total_flops() for counter in counters)
     return forward / len(x), both / len(x), update
 
@@ -110,19 +111,18 @@ def pflop(config, summary, history, step=None):
     step = last if step is None else step
     if 'pflop' in summary:  # the speedrun: counted by itself, evaluated once
         return summary['pflop']
-    flags = config['flags']
+    flags, is_best_convnet = config['flags'], 'best_convnet.py' in config['command']
     hidden = tuple(flags['dnn_hidden_units']) if 'dnn_hidden_units' in flags else None
     whiten = flags.get('whiten', 0) > 0
-    muon = flags.get('optimizer') == 'muon'
-    forward, both, update = flops(hidden, muon, whiten)
-    small = min(step, math.ceil(flags.get('small_images', 0) * last))
+    forward, both, update = flops(hidden, is_best_convnet, whiten)
+    small = min(step, math.ceil(best_convnet.SMALL_UNTIL * last)) if is_best_convnet else 0
     trained = (step - small) * both
     if small:
-        trained += small * flops(hidden, muon, side=SMALL)[1]
+        trained += small * flops(hidden, True, side=best_convnet.SMALL)[1]
     evaluated = sum(row['step'] <= step for row in history) * (10_000 + flags['validation_size'])
     if hidden is None and step == last:  # the test images once more for the confusion matrix, and for two and six views
-        evaluated += 10_000 * (1 + (2 + 6) * flags['tta'])
-    covariance = 2 * 3072**2 * (50_000 - flags['validation_size']) if whiten else 0
+        evaluated += 10_000 * (1 + (2 + 6) * is_best_convnet)
+    covariance = 2 * N_PIXELS**2 * (50_000 - flags['validation_size']) if whiten else 0
     return (flags['batch_size'] * trained + step * update + evaluated * forward + covariance) / 1e15
 
 

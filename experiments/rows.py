@@ -18,26 +18,14 @@ class Row(NamedTuple):
 
 
 NUMPY, MLP, CONVNET = 'train_mlp_numpy.py', 'train_mlp_pytorch.py', 'train_convnet_pytorch.py'
+BEST_MLP, BEST_CONVNET = 'experiments/best_mlp.py', 'experiments/best_convnet.py'
 
 NETWORKS = {
     'mlp_numpy': Row(NUMPY, seeds=10, title='MLP in NumPy (1.2)'),
     'mlp_pytorch': Row(MLP, seeds=10, title='MLP in PyTorch (2)'),
     'convnet_pytorch': Row(CONVNET, title='ConvNet (4)'),
-    'mlp_best': Row(
-        MLP,
-        '--dnn_hidden_units 2048,2048,2048,1024 --standardize --batch_norm torch --activation gelu --init local '
-        '--optimizer adam --learning_rate 2e-3 --lr_schedule onecycle --batch_size 500 --epochs 80 '
-        '--label_smoothing 0.1 --l1_penalty 0.03 --prune_below 1e-3 --augment affine --ema 0.99 --whiten 4 '
-        '--precision bf16 --eval_freq 500',
-        title='best MLP (2)',
-    ),
-    'convnet_best': Row(
-        CONVNET,
-        '--optimizer muon --learning_rate 0.1 --momentum 0.6 --nesterov --lr_schedule cosine --batch_size 500 '
-        '--epochs 70 --label_smoothing 0.1 --standardize --augment reflect --cutout 0 --cutmix 0.5 --mix_until 0.95 '
-        '--small_images 0.5 --tta --eval_freq 1000',
-        title='best ConvNet (4)',
-    ),
+    'mlp_best': Row(BEST_MLP, title='best MLP (2)'),
+    'convnet_best': Row(BEST_CONVNET, title='best ConvNet (4)'),
     'speedrun': Row('experiments/speedrun.py', seeds=5, title='speedrun'),
 }
 
@@ -114,11 +102,6 @@ SINGLE = {
         'flips and shifts: more images',
         'loses: in seven epochs nothing repeats often enough to be learnt by heart',
     ),
-    'affine': (
-        '--augment affine',
-        'turned and stretched images besides',
-        'loses as much as crops alone; pays in long runs',
-    ),
     'moving_average': (
         '--ema 0.99',
         'averages the noise of the weights',
@@ -141,48 +124,63 @@ COMBINED = {
         'gains: a deep network learns once its signals keep their size',
     ),
     'gelu': ('--activation gelu', 'a smooth ReLU', 'next to nothing by itself; it stayed'),
+}
+
+# Then the ingredients of the best MLP, one after the other: those that each row has besides, or flags of its own.
+INGREDIENTS = {
     'local_init': (
-        '--init local',
+        '',
         'pixels that are near each other belong together',
         'gains as much as the larger network did, by the start alone',
     ),
     'regularised': (
-        '--label_smoothing 0.1 --ema 0.99',
+        'label_smoothing ema',
         'no reward for certainty, and the noise averaged away',
         'a little',
     ),
     'augmented': (
-        '--augment affine',
+        'augment',
         'no image twice',
         'loses in seven epochs, in which nothing is learnt by heart any more; pays in long runs',
     ),
     'l1_penalty': (
-        '--l1_penalty 0.03',
+        'l1_penalty',
         'weights that nothing needs go to 0',
         'gains, even where nothing is learnt by heart',
     ),
     'pruned': (
-        '--prune_below 1e-3',
+        'prune_below',
         'noise keeps small weights off 0',
         'gains more than the penalty itself: most weights now stay at 0',
     ),
     'deeper': (
-        '--dnn_hidden_units 2048,2048,2048,1024',
+        'dnn_hidden_units',
         'a layer more to put parts together',
         'gains as much as the penalty did; the best MLP has it',
     ),
     'whitened': (
-        '--whiten 4 --precision fp32',
+        'whiten precision',
         'edges hide in what little neighbouring pixels do not share',
         'gains as much as the local start; the best MLP has it',
     ),
 }
+# What a row has instead of an ingredient that it lacks; whitening is in float32 in its row.
+WITHOUT = {
+    'dnn_hidden_units': '2048,2048,1024',
+    'label_smoothing': '0',
+    'ema': '0',
+    'augment': 'none',
+    'l1_penalty': '0',
+    'prune_below': '0',
+    'whiten': '0',
+}
 
 VALIDATED = '--validation_size 5000 --eval_freq 500'
+SHORT = '--batch_size 200 --max_steps 1500'
 
 
-def validated(name, seeds, flags, why, kept):
-    return Row(MLP, f'{VALIDATED} {flags}'.strip(), seeds, name.replace('_', ' '), why, kept)
+def validated(name, seeds, flags, why, kept, script=MLP):
+    return Row(script, f'{VALIDATED} {flags}'.strip(), seeds, name.replace('_', ' '), why, kept)
 
 
 LADDER = {f'ladder/{name}': validated(name, 10, *about) for name, about in SINGLE.items()}
@@ -191,9 +189,17 @@ for name, (added, *about) in COMBINED.items():
     so_far = f'{so_far} {added}'.strip()
     STEPS[f'ladder/combined_{name}'] = validated(name, 3, so_far, *about)
 
+lacking = dict(WITHOUT)
+for name, (added, *about) in INGREDIENTS.items():
+    for ingredient in added.split():
+        lacking.pop(ingredient, None)
+    flags = [SHORT, *(f'--{flag} {value}' for flag, value in lacking.items())]
+    flags += ['--precision fp32'] if 'precision' in added else []
+    STEPS[f'ladder/combined_{name}'] = validated(name, 3, ' '.join(flags), *about, script=BEST_MLP)
+
 # What is in no table: sentences are about it.
 ASIDES = {
     'convnet_pytorch_fp32': Row(CONVNET, '--precision fp32 --max_steps 2000'),
-    'mlp_best_unaugmented': Row(MLP, NETWORKS['mlp_best'].flags + ' --augment none', seeds=1),
+    'mlp_best_unaugmented': Row(BEST_MLP, '--augment none', seeds=1),
 }
 ROWS = NETWORKS | LADDER | STEPS | ASIDES

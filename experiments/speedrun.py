@@ -14,7 +14,7 @@ many steps of Muon learn more; the first steps, a little more than half of all, 
 the price; after the first pass, only the half of the images with the highest loss is seen; the orthogonalisation
 iterates on the small Gram matrix, in the precision of the convolutions.
 
-There is no checkpoint: a run that is cut off is begun again, with --overwrite.
+A run that is cut off is begun again, with --overwrite; a finished one leaves its weights in checkpoint.pt.
 """
 
 import contextlib
@@ -29,8 +29,16 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from torch_utils import Machine, Muon, accuracy, add_machine_flags, reuse_freed_memory, six_views
-from train_utils import ArgumentParser, Run, add_run_flags, load_data, number, run_script
+from cifar10_utils import N_CLASSES
+from experiments.muon import Muon
+from experiments.views import six_views
+from training.accuracy import accuracy
+from training.data import load_data
+from training.flags import ArgumentParser, add_data_flags, add_run_flags, number
+from training.run import Run
+from training.script import run_script
+from training.torch_flags import add_machine_flags
+from training.torch_machine import TorchMachine, reuse_freed_memory
 
 BATCH_SIZE = 500
 PHASES = [(24, 4.0), (32, 3.7)]  # (side of the images in pixels, epochs of as many images as the training set has)
@@ -45,13 +53,14 @@ WHITENING_BIAS_EPOCHS = 3
 
 
 def parse_flags(argv=None):
-    parser = ArgumentParser(prog='speedrun.py', description=__doc__.splitlines()[0])
+    parser = ArgumentParser(__file__, __doc__)
     length = number(float, 0, 1000, open_low=True)
     whole = sum(epochs for _, epochs in PHASES)
     parser.add_argument('--epochs', type=length, default=whole, help='length; every phase scales with it')
-    add_run_flags(parser, out_dir='runs/speedrun')
+    add_data_flags(parser)
     add_machine_flags(parser, precision='auto')
-    parser.set_defaults(batch_size=BATCH_SIZE, max_steps=0, eval_freq=10**9, resume=None)
+    add_run_flags(parser, out_dir='runs/speedrun')
+    parser.set_defaults(batch_size=BATCH_SIZE)
     return parser.parse_args(argv)
 
 
@@ -157,10 +166,75 @@ class Batches:
         return x.permute(0, 3, 1, 2), self.labels[rows]
 
 
+def make_model(train_set, normalise, machine):
+    """The network with its whitening, on the machine."""
+    model = SpeedNet(N_CLASSES)
+    images = images_of(train_set, slice(5000)).to(machine.device)
+    model.set_whitening(normalise(images).cpu())  # on the CPU: not every device has float64
+    return model.to(machine.device, memory_format=machine.memory_format)
+
+
 def epoch_order(last_loss, share, generator):
     """The rows of an epoch in random order: the `share` of all with the highest loss when they were last seen."""
     rows = last_loss.argsort(descending=True, stable=True)[: round(share * len(last_loss))]
     return rows[torch.randperm(len(rows), generator=generator)]
+
+
+def training_batches(data_set, phases, last_loss, generator, device):
+    """The batches of all phases, as rows (B,), uint8 images (B, 3, size, size) and labels (B,).
+
+    Args:
+        phases: [(side of the images, steps), ...].
+        last_loss: (N,), the loss of each image when it was last seen, kept up to date by whoever trains.
+    """
+    order, epoch = torch.empty(0, dtype=torch.long), -1
+    for size, steps in phases:
+        batches = Batches(data_set, size, generator, device)
+        for _ in range(steps):
+            if len(order) < BATCH_SIZE:
+                epoch += 1
+                order = epoch_order(last_loss, HARD_SHARE if epoch >= HARD_FROM else 1, generator)
+            rows, order = order[:BATCH_SIZE], order[BATCH_SIZE:]
+            yield rows, *batches.draw(rows, mirrored=(rows + epoch) % 2 == 0)  # each epoch mirrors the other half
+
+
+def make_optimizers(model, n_steps, whitening_steps):
+    """Muon for the filters, SGD for the rest, and the schedulers of both: every learning rate falls to 0."""
+    filters = [p for p in model.groups.parameters() if p.ndim == 4]
+    biases = [p for p in model.groups.parameters() if p.ndim == 1 and p.requires_grad]
+    muon = Muon(filters, **MUON)
+    rates = [(model.whiten.bias, BIAS_LR), *((bias, BIAS_LR) for bias in biases), (model.head.weight, HEAD_LR)]
+    groups = [{'params': [p], 'lr': lr, 'weight_decay': WEIGHT_DECAY / lr} for p, lr in rates]
+    sgd = torch.optim.SGD(groups, momentum=SGD_MOMENTUM, nesterov=True)
+
+    def falling(steps):
+        return lambda step: max(0, 1 - step / steps)
+
+    schedule = torch.optim.lr_scheduler.LambdaLR
+    falls = [falling(whitening_steps)] + [falling(n_steps)] * (len(rates) - 1)
+    return muon, sgd, [schedule(muon, falling(n_steps)), schedule(sgd, falls)]
+
+
+class FlopMeter:
+    """FLOPs of a run, of which each kind of step is counted once: counting every step would take time.
+
+    Attributes:
+        total: floating point operations so far.
+    """
+
+    def __init__(self):
+        self.total, self.known = 0, {}
+
+    @contextlib.contextmanager
+    def step(self, kind):
+        """Counts what is computed inside, the first time that this kind comes."""
+        if kind not in self.known:
+            with FlopCounterMode(display=False) as counter:
+                yield
+            self.known[kind] = counter.get_total_flops()
+        else:
+            yield
+        self.total += self.known[kind]
 
 
 @torch.no_grad()
@@ -184,97 +258,57 @@ def evaluate(model, data_set, normalise, machine, chunk=250):
 def train(flags):
     """Trains and returns the history, which holds the last step alone: evaluations would take time."""
     reuse_freed_memory()
-    machine = Machine(flags)
-    run = Run(flags, compute=machine.compute)
+    machine = TorchMachine(flags)
     rates = [matrix_product_rate(machine)]
     data = load_data(flags, standardize=True)
     train_set = data['train']
-    evaluated = [name for name in ('validation', 'test') if data[name].num_examples]
     steps_per_epoch = train_set.num_examples // BATCH_SIZE
     scale = flags.epochs / sum(epochs for _, epochs in PHASES)
     phases = [(size, max(1, round(scale * epochs * steps_per_epoch))) for size, epochs in PHASES]
-    run.max_steps = sum(steps for _, steps in phases)
+    n_steps = sum(steps for _, steps in phases)
     whitening_steps = scale * WHITENING_BIAS_EPOCHS * steps_per_epoch
 
     torch.manual_seed(flags.seed)
     generator = torch.Generator().manual_seed(flags.seed)
-    mean = torch.from_numpy(train_set.mean_image.mean((1, 2), keepdims=True))  # of each channel
-    std = torch.from_numpy(train_set.std)
+    mean = torch.from_numpy(train_set.mean_image.mean((1, 2), keepdims=True)).to(machine.device)  # of each channel
+    std = torch.from_numpy(train_set.std).to(machine.device)
 
     def normalise(x):
-        return (x - mean.to(x.device)) / std.to(x.device)
+        return (x - mean) / std
 
-    model = SpeedNet(10)
-    model.set_whitening(normalise(images_of(train_set, slice(5000))))  # on the CPU: not every device has float64
-    model = model.to(machine.device, memory_format=machine.memory_format)
-    filters = [p for p in model.groups.parameters() if p.ndim == 4]
-    biases = [p for p in model.groups.parameters() if p.ndim == 1 and p.requires_grad]
-    muon = Muon(filters, **MUON)
-    learning_rates = [(model.whiten.bias, BIAS_LR), *((bias, BIAS_LR) for bias in biases), (model.head.weight, HEAD_LR)]
-    sgd = torch.optim.SGD(
-        [{'params': [p], 'lr': lr, 'weight_decay': WEIGHT_DECAY / lr} for p, lr in learning_rates],
-        momentum=SGD_MOMENTUM,
-        nesterov=True,
-    )
+    model = make_model(train_set, normalise, machine)
+    muon, sgd, schedulers = make_optimizers(model, n_steps, whitening_steps)
+    flops, views = FlopMeter(), {}
 
-    def falling(steps):
-        return lambda step: max(0, 1 - step / steps)
+    def evaluate_once(data_set):
+        with flops.step(data_set):
+            loss, plain, views[data_set] = evaluate(model, data_set, normalise, machine)
+        return loss, plain
 
-    schedulers = [
-        torch.optim.lr_scheduler.LambdaLR(muon, falling(run.max_steps)),
-        torch.optim.lr_scheduler.LambdaLR(
-            sgd, [falling(whitening_steps)] + [falling(run.max_steps)] * (len(learning_rates) - 1)
-        ),
-    ]
+    last_loss = torch.full((train_set.num_examples,), torch.inf)
+    batches = training_batches(train_set, phases, last_loss, generator, machine.device)
+    with Run(flags, machine, data, evaluate=evaluate_once, max_steps=n_steps, model=model) as run:
+        for _, (rows, x, y) in zip(run.steps(), batches, strict=True):
+            if run.step >= whitening_steps:
+                model.whiten.bias.requires_grad = False
+            with flops.step((x.shape, model.whiten.bias.requires_grad)):
+                with machine.autocast():
+                    logits = model(normalise(x))  # (B, 10)
+                    losses = F.cross_entropy(logits, y, label_smoothing=LABEL_SMOOTHING, reduction='none')
+                model.zero_grad()
+                losses.sum().backward()
+                with machine.autocast():
+                    muon.step()
+                sgd.step()
+            for scheduler in schedulers:
+                scheduler.step()
+            last_loss[rows] = losses.detach().float().cpu()
+            run.after_step(losses.mean(), accuracy(logits, y))
 
-    run.start(__file__, parse_flags([]))
-    run.print(f'training on {machine}')
-    flops, cost = 0, {}  # of the run, and of a step by what decides it: counting each would take time
-    with run.progress() as progress:
-        last_loss = torch.full((train_set.num_examples,), torch.inf)
-        order, epoch = torch.empty(0, dtype=torch.long), -1
-        for size, steps in phases:
-            batches = Batches(train_set, size, generator, machine.device)
-            for _ in range(steps):
-                if len(order) < BATCH_SIZE:
-                    epoch += 1
-                    order = epoch_order(last_loss, HARD_SHARE if epoch >= HARD_FROM else 1, generator)
-                rows, order = order[:BATCH_SIZE], order[BATCH_SIZE:]
-                x, y = batches.draw(rows, mirrored=(rows + epoch) % 2 == 0)  # each epoch mirrors the other half
-                if run.step >= whitening_steps:
-                    model.whiten.bias.requires_grad = False
-
-                kind = size, model.whiten.bias.requires_grad
-                counter = contextlib.nullcontext() if kind in cost else FlopCounterMode(display=False)
-                with counter:
-                    with machine.autocast():
-                        logits = model(normalise(x))  # (B, 10)
-                        losses = F.cross_entropy(logits, y, label_smoothing=LABEL_SMOOTHING, reduction='none')
-                    model.zero_grad()
-                    losses.sum().backward()
-                    with machine.autocast():
-                        muon.step()
-                    sgd.step()
-                for scheduler in schedulers:
-                    scheduler.step()
-
-                if kind not in cost:
-                    cost[kind] = counter.get_total_flops()
-                flops += cost[kind]
-                last_loss[rows] = losses.detach().float().cpu()
-                run.count_step(losses.mean().item(), accuracy(logits, y).item())
-                progress.update(BATCH_SIZE)
-
-    with FlopCounterMode(display=False) as counter:
-        figures = {name: evaluate(model, data[name], normalise, machine) for name in evaluated}
-    run.log({name: (loss, plain) for name, (loss, plain, _) in figures.items()})
-    run.write_history()
-    views = {f'{name}_accuracy_tta': averaged for name, (_, _, averaged) in figures.items()}
-    rates.append(matrix_product_rate(machine))
-    cost = {'pflop': (flops + counter.get_total_flops()) / 1e15, 'matrix_product_gflops': round(sum(rates) / 2, 1)}
-    run.finish(**views, **cost)
-    run.print_row()
-    run.print('  '.join(f'{name} {value:.4f}' for name, value in views.items()))
+        rates.append(matrix_product_rate(machine))
+        figures = {f'{name}_accuracy_tta': views[part] for name, part in data.items() if part in views}
+        run.print('  '.join(f'{name} {value:.4f}' for name, value in figures.items()))
+        run.finish(pflop=flops.total / 1e15, matrix_product_gflops=round(sum(rates) / 2, 1), **figures)
     return run.history
 
 

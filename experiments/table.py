@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from train_utils import ArgumentParser, RunError, run_script
+from training.errors import RunError
+from training.flags import ArgumentParser
+from training.script import run_script
 
 
 def row(run):
@@ -53,7 +55,7 @@ def table(rows):
 
 
 def parse_flags():
-    parser = ArgumentParser(prog='table.py', description=__doc__.splitlines()[0])
+    parser = ArgumentParser(__file__, __doc__)
     parser.add_argument('runs', nargs='+', type=Path, help='run folders')
     return parser.parse_args()
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import shapes10 as module
-from shapes10 import CLASS_NAMES, SHAPES, mask, shapes10
+from data import shapes10 as module
+from data.shapes10 import CLASS_NAMES, SHAPES, mask, shapes10
 
 
 @pytest.fixture(scope='module')

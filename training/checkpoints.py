@@ -1,6 +1,7 @@
 """The state of a run on disk: the last checkpoint, and until the run has finished the one before."""
 
 import sys
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
@@ -23,6 +24,7 @@ class State:
     def state_dict(self):
         train_set = self.data['train']
         return {
+            'script': Path(self.flags.script).stem,
             'flags': vars(self.flags),
             'random': self.machine.random_state(),
             'data': {split: data_set.state_dict() for split, data_set in self.data.items()},

@@ -12,7 +12,7 @@ def load_data(flags, standardize=False):
         DataError: if CIFAR-10 is missing and cannot be fetched, or is broken.
     """
     if flags.dataset == 'shapes10':
-        from shapes10 import shapes10
+        from data.shapes10 import shapes10
 
         arrays = shapes10()
     else:
@@ -30,15 +30,13 @@ def load_data(flags, standardize=False):
 
 def number_of_steps(flags, data):
     """The length of the run in steps: --max_steps, or --epochs in whole batches."""
-    if not getattr(flags, 'epochs', None):
-        return flags.max_steps
-    return flags.epochs * (data['train'].num_examples // flags.batch_size)
+    return flags.max_steps or flags.epochs * (data['train'].num_examples // flags.batch_size)
 
 
 def class_names(flags):
     """Names of the ten classes of the data set that the flags ask for."""
     if flags.dataset == 'shapes10':
-        from shapes10 import CLASS_NAMES as names
+        from data.shapes10 import CLASS_NAMES as names
 
         return names
     return CLASS_NAMES

@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 
 from cifar10_utils import DataError
-from training.errors import RunError, is_out_of_memory
+from training.errors import RunError, UsageError, is_out_of_memory
 
 
 def write_atomically(path, data, previous=None):
@@ -42,7 +42,7 @@ def reading(path, remedy='--overwrite starts again'):
     """Turns whatever is wrong with a checkpoint that is read into a RunError of one line."""
     try:
         yield
-    except (DataError, RunError, PermissionError):
+    except (DataError, RunError, UsageError, PermissionError):
         raise
     except Exception as error:
         if is_out_of_memory(error):

@@ -147,13 +147,22 @@ def add_data_flags(parser):
     return group
 
 
-def add_optimisation_flags(parser, *, learning_rate, max_steps, batch_size):
-    """Adds the length of the run and of its steps."""
+class Instead(argparse.Action):
+    """Keeps the value of one of --max_steps and --epochs, and takes that of the other away."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        namespace.max_steps = namespace.epochs = None
+        setattr(namespace, self.dest, values)
+
+
+def add_optimisation_flags(parser, *, learning_rate, batch_size, max_steps=None, epochs=None):
+    """Adds the length of the run, in steps or in epochs, and of its steps."""
     group = parser.add_argument_group('optimisation')
     add = group.add_argument
     add('--learning_rate', type=number(float, 0, open_low=True), default=learning_rate, help='learning rate')
     length = group.add_mutually_exclusive_group()
-    length.add_argument('--max_steps', type=positive, default=max_steps, help='number of steps')
-    length.add_argument('--epochs', type=positive, help='passes over the training set, instead of --max_steps')
+    one = {'type': positive, 'action': Instead}
+    length.add_argument('--max_steps', **one, default=max_steps, help='number of steps, instead of --epochs')
+    length.add_argument('--epochs', **one, default=epochs, help='passes over the training set, instead of --max_steps')
     add('--batch_size', type=positive, default=batch_size, help='examples per step')
     return group

@@ -67,7 +67,8 @@ class NumpyMachine:
         np.savez(file, **dict(_flattened(state)))
         return file.getvalue()
 
-    def load(self, path):
+    @staticmethod
+    def load(path):
         """The nested dict that dump wrote, read without pickles."""
         state = {}
         with np.load(checked_archive(path), allow_pickle=False) as arrays:

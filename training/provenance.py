@@ -15,7 +15,7 @@ def command(flags, processes=1):
     words = ['python'] if processes == 1 else ['torchrun', '--nproc_per_node', f'{processes}']
     words += [(script.relative_to(root) if script.is_relative_to(root) else Path(script.name)).as_posix()]
     for name, value in vars(flags).items():
-        if value != flags.defaults[name] and name not in ('resume', 'overwrite'):
+        if value not in (None, flags.defaults[name]) and name not in ('resume', 'overwrite'):
             text = ','.join(map(str, value)) if isinstance(value, list) else str(value)
             words += (
                 [f'--{name}'] if value is True else [f'--{name}={text}'] if text[:1] == '-' else [f'--{name}', text]

@@ -95,13 +95,18 @@ class Run:
         if self.is_writer and not self.flags.quiet:
             tqdm.write(line)
 
-    def batches(self):
-        """The batches (x, y) of the steps that are left."""
+    def steps(self):
+        """The numbers of the steps that are left, while a bar shows them."""
         with self.progress.bar(self.step, off=self.flags.quiet or not self.is_writer):
             if self.log.losses and self._is_evaluation_due():  # a signal came between a step and its evaluation
                 self._evaluate()
             while self.step < self.max_steps:
-                yield self.machine.next_batch(self.data['train'], self.flags.batch_size)
+                yield self.step
+
+    def batches(self):
+        """The batches (x, y) of the steps that are left."""
+        for _ in self.steps():
+            yield self.machine.next_batch(self.data['train'], self.flags.batch_size)
 
     def after_step(self, loss, accuracy):
         """Counts a step with the loss and accuracy of its batch; logs, evaluates and saves when that is due."""

@@ -170,7 +170,8 @@ class TorchMachine:
         torch.save(_with_tensors(state), file)
         return file.getvalue()
 
-    def load(self, path):
+    @staticmethod
+    def load(path):
         """What dump wrote, as tensors, numbers, strings and containers of them: nothing in it can run."""
         # torch.load itself does not look at the checksums
         return torch.load(checked_archive(path), map_location='cpu', weights_only=True)
