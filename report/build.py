@@ -23,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 REPORT = Path(__file__).resolve().parent
 sys.path[:0] = [str(REPORT.parent / folder) for folder in ('', 'experiments', 'benchmarks')]
 
+import equations  # noqa: E402
 import speedrun  # noqa: E402
 from batchnorm import VERSIONS, saved_bytes  # noqa: E402
 
@@ -220,18 +221,19 @@ def convnet_layers():
     model = ConvNet(3, 10).eval()
     rows, x = [], torch.zeros(1, 3, 32, 32)
     names = {
-        'Conv3x3': 'convolution, BN, ReLU',
-        'MaxPool2d': 'max-pool',
-        'AvgPool2d': 'average pool',
-        'Linear': 'linear',
+        torch.nn.Conv2d: 'convolution, BN, ReLU',
+        torch.nn.MaxPool2d: 'max-pool',
+        torch.nn.AvgPool2d: 'average pool',
+        torch.nn.Linear: 'linear',
     }
     for layer in (*model.features, model.classifier):
         x = x.flatten(1) if isinstance(layer, torch.nn.Linear) else x
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             x = layer(x)
-        kind, parameters = type(layer).__name__, sum(p.numel() for p in layer.parameters())
-        if kind in names:
-            rows.append([names[kind], tuple(x.shape[1:]), parameters, counter.get_total_flops()])
+        name = next((name for kind, name in names.items() if isinstance(layer, kind)), None)
+        parameters = sum(p.numel() for p in layer.parameters())
+        if name:
+            rows.append([name, tuple(x.shape[1:]), parameters, counter.get_total_flops()])
         else:  # batch normalisation and ReLU belong to the convolution before them
             rows[-1][2] += parameters
     return rows
@@ -239,18 +241,17 @@ def convnet_layers():
 
 def disagreements():
     """How far each slip of the errata is off, from the checks that tell it apart."""
-    suite = unittest.defaultTestLoader.loadTestsFromTestCase(unittests.TestReportErrata)
+    suite = unittest.defaultTestLoader.loadTestsFromTestCase(equations.TestReportErrata)
     outcome = unittest.TestResult()
     suite.run(outcome)
     if not outcome.wasSuccessful():
-        raise MissingResult('the checks of the errata fail: run python unittests.py TestReportErrata')
-    return unittests.TestReportErrata.disagreement
+        raise MissingResult('the checks of the errata fail: run python report/equations TestReportErrata')
+    return equations.TestReportErrata.disagreement
 
 
 def checks(prefix):
-    """The names of the report's checks."""
-    classes = [c for name, c in vars(unittests).items() if name.startswith('TestReport')]
-    return {name for c in classes for name in vars(c) if name.startswith(prefix)}
+    """The report's checks by name: {name: function}."""
+    return {name: check for c in equations.CHECKS for name, check in vars(c).items() if name.startswith(prefix)}
 
 
 def grouped(number):
@@ -617,7 +618,7 @@ def numbers(cost, layers):
         'equations': str(len(checks('test_eq_'))),
         'slips': str(len(checks('test_err_'))),
         'checkTolerance': scientific(unittests.NUMERICAL_RTOL),
-        'errataBatch': str(unittests.ReportTestCase.B),
+        'errataBatch': str(equations.TestReportErrata.B),
         'memoryBatch': str(flags['batch_size']),
         'memoryNeurons': str(flags['dnn_hidden_units'][0]),
     }

@@ -1,8 +1,10 @@
 """Trained networks, read back from a run folder.
 
-network = load_network('runs/convnet_pytorch')
-network.probabilities(pixels)  # of images, uint8 (B, 3, 32, 32), or of one
-network.evaluate()             # loss and accuracy on the test set, those of the run's summary.json
+    network = load_network('runs/convnet_pytorch')
+    network.probabilities(pixels)  # of images, uint8 (B, 3, 32, 32), or of one
+    network.evaluate()             # loss and accuracy on the test set, those of the run's summary.json
+
+It computes as the run did: in its precision, from its mean image, with the moving average of its weights if it has one.
 """
 
 import argparse
@@ -111,7 +113,7 @@ class TorchNetwork(Network):
 
 
 class SpeedrunNetwork(TorchNetwork):
-    """The network of experiments/speedrun.py, which takes the mean of each channel off, and leaves convolutions alone."""
+    """The network of experiments/speedrun.py, which takes the mean of each channel off and convolves as torch does."""
 
     def __init__(self, flags, state):
         from experiments.speedrun import SpeedNet

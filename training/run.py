@@ -1,6 +1,7 @@
 """One training run: batches, history, checkpoints, summary."""
 
 import math
+from functools import partial
 from signal import SIGTERM
 
 from tqdm import tqdm
@@ -45,13 +46,22 @@ class Run:
     def __init__(self, flags, machine, data, *, evaluate, max_steps=None, **parts):
         self.flags, self.machine, self.data, self.evaluate = flags, machine, data, evaluate
         self.max_steps = max_steps or number_of_steps(flags, data)
-        self.folder = RunFolder(flags, machine.compute)
+        schedule = getattr(flags, 'lr_schedule', 'of its own') if parts.get('scheduler') else 'constant'
+        self.folder = RunFolder(flags, machine.compute, partial(number_of_steps, data=data), schedule)
         self.path, self.is_writer = self.folder.path, machine.rank == 0
         self.progress = Progress(flags.batch_size, self.max_steps, machine.started)
-        parts = {'run': self, 'cost': self.progress} | {name: part for name, part in parts.items() if part is not None}
-        self.checkpoints = Checkpoints(self.path, State(flags, machine, data, parts))
-        self.step, self.log, self.signals = 0, History(), Signals()
+        self.parts = {'run': self, 'cost': self.progress}
+        self.parts |= {name: part for name, part in parts.items() if part is not None}
+        self.checkpoints = Checkpoints(self.path, State(flags, machine, data, self.parts))
+        self.step, self.rate, self.log, self.signals = 0, None, History(), Signals()
         self.tensorboard = TensorBoard(flags, self.path)
+
+    @property
+    def learning_rate(self):
+        """That of the next step, of the first group of parameters; None where nobody names it."""
+        if 'optimizer' in self.parts:
+            return float(self.parts['optimizer'].param_groups[0]['lr'])
+        return getattr(self.flags, 'learning_rate', None)
 
     @property
     def finished(self):
@@ -72,6 +82,8 @@ class Run:
             if not self.finished:
                 self.print(f'training on {self.machine}')
             self._restore()
+            if self.is_writer:
+                self.folder.lengthen()
         except BaseException:
             self.folder.close()
             raise
@@ -88,6 +100,8 @@ class Run:
                 self.print(f'there is no checkpoint in {self.path} yet: starting')
             elif not self.finished:
                 self.print(f'continuing {self.path} at step {self.step}')
+                if self.log.step % self.flags.eval_freq:  # where it had ended before: a long run has no such row
+                    self.log.drop_row()
         self.machine.check_same_step(self.step)
 
     def print(self, line):
@@ -98,9 +112,12 @@ class Run:
     def steps(self):
         """The numbers of the steps that are left, while a bar shows them."""
         with self.progress.bar(self.step, off=self.flags.quiet or not self.is_writer):
-            if self.log.losses and self._is_evaluation_due():  # a signal came between a step and its evaluation
+            if (
+                self.log.step < self.step and self._is_evaluation_due()
+            ):  # a signal came between a step and its evaluation
                 self._evaluate()
             while self.step < self.max_steps:
+                self.rate = self.learning_rate
                 yield self.step
 
     def batches(self):
@@ -126,7 +143,7 @@ class Run:
 
     def _check_loss(self, loss):
         if not math.isfinite(loss):
-            kept = self.history[-1]['step'] if self.history else 0
+            kept = self.log.step
             state = f'the checkpoint of step {kept} in {self.path} is kept' if kept else 'there is no checkpoint yet'
             remedy = ': lower --learning_rate, with --overwrite' if hasattr(self.flags, 'learning_rate') else ''
             raise RunError(f'the loss is {loss} at step {self.step}{remedy}; {state}')
@@ -137,7 +154,9 @@ class Run:
         }
         for loss, _ in evaluated.values():
             self._check_loss(loss)  # a row is not added then, nor a checkpoint written
-        self.log.add(self.step, evaluated)
+        self.log.add(self.step, evaluated, self.rate, self.progress.seconds())
+        if self.step % self.flags.eval_freq == 0:
+            self.log.start_row()
         if self.is_writer:
             self.tensorboard.write(self.history[-1])
             write_atomically(self.path / 'history.csv', self.log.csv())

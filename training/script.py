@@ -12,7 +12,7 @@ from training.folder import has_checkpoint
 
 
 def run_script(main, flags):
-    """Calls main(flags) and ends the process: 2 where the flags are wrong, 1 where the run fails, in a line."""
+    """Calls main(flags) and ends the process: status 2 where flags are wrong, 1 where the run fails, in one line."""
     # Either is None if the program was started with it closed.
     sys.stdout = sys.stdout or open(os.devnull, 'w')  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, 'w')  # noqa: SIM115
