@@ -1,12 +1,12 @@
 """What goes wrong around a run: disks, signals, pipes, terminals, other processes. Nothing is lost, nothing hangs."""
 
+import importlib
 import json
 import locale
 import os
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,30 +21,36 @@ from conftest import (
     assert_same_run,
     failing_short_run,
     in_a_terminal,
+    parse,
     process,
     short_run,
     snapshot,
 )
+from forks import Fork, together
 from test_resume import STATEFUL, interrupted_run
 
 from cifar10_utils import load_cifar10
 from training.script import run_script
 
-LONG = {  # some seconds, evaluated often
-    'train_mlp_numpy': '--max_steps 3000 --eval_freq 50 --batch_size 60 --dnn_hidden_units 8 --validation_size 10',
-    'train_mlp_pytorch': '--max_steps 1200 --eval_freq 50 --batch_size 20 --dropout 0.5 --augment --ema 0.9',
+LONG = {  # a second or two, evaluated often
+    'train_mlp_numpy': '--max_steps 1500 --eval_freq 50 --batch_size 60 --dnn_hidden_units 8 --validation_size 10',
+    'train_mlp_pytorch': '--max_steps 300 --eval_freq 20 --batch_size 21 --dropout 0.5 --augment --ema 0.9',
 }
 
 
-def command(script, data_dir, out_dir, *args, launcher=()):
-    """The command of a long run."""
-    words = [sys.executable, *launcher, ROOT / f'{script}.py', *LONG[script].split()]
-    return list(map(str, [*words, '--data_dir', data_dir, '--out_dir', out_dir, *args]))
+def arguments(script, data_dir, out_dir, *args):
+    """Those of a long run."""
+    return [*LONG[script].split(), '--data_dir', data_dir, '--out_dir', out_dir, *args]
 
 
-def start(*args, launcher=(), **kwargs):
+def start(script, *args):
     """A long run as a process of its own."""
-    return subprocess.Popen(command(*args, launcher=launcher), **kwargs)
+    return Fork(script, *arguments(script, *args))
+
+
+def command(script, *args, launcher=()):
+    """The command of a long run."""
+    return list(map(str, [sys.executable, *launcher, ROOT / f'{script}.py', *arguments(script, *args)]))
 
 
 def wait_for(path, running, seconds=120):
@@ -65,6 +71,7 @@ def test_the_checkpoint_before_is_taken(quick, monkeypatch, capsys, data_dir, tm
     whole = short_run(script, data_dir, tmp_path / 'whole', *args)
     interrupted_run(monkeypatch, 'after_step', 7, script, data_dir, tmp_path / 'cut', *args)
     checkpoint = tmp_path / 'cut' / CHECKPOINTS[script]
+    previous = checkpoint.with_name(f'previous{checkpoint.suffix}')
     if damage == 'gone':  # what a kill between two renames leaves
         checkpoint.unlink()
     else:
@@ -73,10 +80,10 @@ def test_the_checkpoint_before_is_taken(quick, monkeypatch, capsys, data_dir, tm
     capsys.readouterr()
     assert short_run(script, data_dir, tmp_path / 'cut', *args, '--resume') == whole
     out, err = capsys.readouterr()
-    assert err.count('\n') == 1 and str(checkpoint) in err and previous_of(checkpoint).name in err
+    assert err.count('\n') == 1 and str(checkpoint) in err and previous.name in err
     assert 'at step 4' in out
     assert_same_run(tmp_path / 'cut', tmp_path / 'whole')
-    assert not previous_of(checkpoint).exists()
+    assert not previous.exists()
 
 
 @pytest.mark.parametrize('script', SCRIPTS)
@@ -84,10 +91,11 @@ def test_a_damaged_checkpoint_does_not_take_the_place_of_the_one_before(quick, m
     interrupted_run(monkeypatch, 'after_step', 4, script, data_dir, tmp_path)
     checkpoint = tmp_path / CHECKPOINTS[script]
     checkpoint.write_bytes(b'damaged')
-    previous = previous_of(checkpoint).read_bytes()
+    previous = checkpoint.with_name(f'previous{checkpoint.suffix}')
+    before = previous.read_bytes()
     interrupted_run(monkeypatch, 'after_step', 4, script, data_dir, tmp_path, '--resume')
     assert checkpoint.read_bytes() != b'damaged'
-    assert previous_of(checkpoint).read_bytes() == previous
+    assert previous.read_bytes() == before
 
 
 @pytest.mark.parametrize('script', SCRIPTS)
@@ -108,14 +116,21 @@ def test_a_checkpoint_that_cannot_be_read_now_is_not_called_damaged(
 
 
 @pytest.mark.parametrize('script', SCRIPTS)
-def test_two_damaged_checkpoints_are_refused(quick, monkeypatch, data_dir, tmp_path, script):
+def test_two_damaged_checkpoints_are_refused(quick, monkeypatch, capsys, data_dir, tmp_path, script):
     interrupted_run(monkeypatch, 'after_step', 4, script, data_dir, tmp_path)
-    for path in (tmp_path / CHECKPOINTS[script], previous_of(tmp_path / CHECKPOINTS[script])):
+    checkpoint = tmp_path / CHECKPOINTS[script]
+    for path in (checkpoint, checkpoint.with_name(f'previous{checkpoint.suffix}')):
         path.write_bytes(path.read_bytes()[:1000])
     before = snapshot(tmp_path)
-    result = process(script, *SHORT[script].split(), '--data_dir', data_dir, '--out_dir', tmp_path, '--resume')
-    assert result.returncode == 1 and 'damaged' in result.stderr and 'Traceback' not in result.stderr
+    with pytest.raises(SystemExit) as exit:
+        run_script(importlib.import_module(script).train, parse(script, *short_arguments(script, data_dir, tmp_path)))
+    err = capsys.readouterr().err
+    assert exit.value.code == 1 and 'damaged' in err and err.count('\n') == 2  # of the first, then of the second
     assert snapshot(tmp_path) == before
+
+
+def short_arguments(script, data_dir, out_dir):
+    return [*SHORT[script].split(), '--data_dir', data_dir, '--out_dir', out_dir, '--resume', '--quiet']
 
 
 # The data
@@ -148,8 +163,7 @@ def test_data_that_change_while_training_change_nothing(data_dir, tmp_path):
         for batch in (tmp_path / 'data').iterdir():
             batch.write_bytes(b'')
     assert running.returncode == 0
-    with start('train_mlp_numpy', data_dir, tmp_path / 'whole') as running:
-        pass
+    assert start('train_mlp_numpy', data_dir, tmp_path / 'whole').wait() == 0
     assert_same_run(tmp_path / 'run', tmp_path / 'whole')
 
 
@@ -200,50 +214,71 @@ def test_a_file_system_that_is_read_only(quick, monkeypatch, capsys, data_dir, s
 
 
 def test_two_runs_cannot_share_a_folder(data_dir, tmp_path):
-    with start('train_mlp_numpy', data_dir, tmp_path / 'run', stdout=subprocess.DEVNULL) as running:
+    with start('train_mlp_numpy', data_dir, tmp_path / 'run') as running:
         wait_for(tmp_path / 'run' / 'checkpoint.npz', running)
-        for more in (['--resume'], ['--overwrite']):
-            args = [*LONG['train_mlp_numpy'].split(), '--data_dir', data_dir, '--out_dir', tmp_path / 'run', *more]
-            result = process('train_mlp_numpy', *args)
+        for more in ('--resume', '--overwrite'):
+            second = start('train_mlp_numpy', data_dir, tmp_path / 'run', more)
+            assert second.wait() == 2
             assert running.poll() is None, 'the first run must outlast this'
-            assert (result.returncode, result.stderr.count('\n')) == (2, 1) and 'in use' in result.stderr
+            assert second.err.count('\n') == 1 and 'in use' in second.err
     assert running.returncode == 0
-    with start('train_mlp_numpy', data_dir, tmp_path / 'alone', stdout=subprocess.DEVNULL):
-        pass
+    assert start('train_mlp_numpy', data_dir, tmp_path / 'alone').wait() == 0
     assert_same_run(tmp_path / 'run', tmp_path / 'alone')
 
 
-@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='the loopback has another name')
 def test_a_process_whose_other_has_gone_says_so(data_dir, tmp_path):
-    with socket.create_server(('127.0.0.1', 0)) as server:
-        port = server.getsockname()[1]
-    ranks = {'WORLD_SIZE': '2', 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(port), 'GLOO_SOCKET_IFNAME': 'lo'}
-    options = {'stdout': subprocess.DEVNULL, 'stderr': subprocess.PIPE, 'text': True}
-    run = ('train_mlp_pytorch', data_dir, tmp_path / 'run')
+    args = arguments('train_mlp_pytorch', data_dir, tmp_path / 'run', '--batch_size', '20')
+    left, killed = together(2, 'train_mlp_pytorch', *args)
+    wait_for(tmp_path / 'run' / 'checkpoint.pt', left)
+    killed.kill()
+    assert killed.wait() < 0 and left.wait() == 1
+    assert 'another of the processes has gone' in left.err and '--resume' in left.err and 'Traceback' not in left.err
+
+
+def test_a_notice_to_one_process_ends_all_after_the_same_step(data_dir, tmp_path):
+    """As a batch system's that is sent to one of them."""
+    args = arguments('train_mlp_pytorch', data_dir, tmp_path / 'run', '--batch_size', '20')
+    first, second = together(2, 'train_mlp_pytorch', *args)
+    wait_for(tmp_path / 'run' / 'checkpoint.pt', first)
+    second.send_signal(signal.SIGTERM)
+    assert [first.wait(), second.wait()] == [143, 143]
+    assert 'ended by SIGTERM' in first.err and '--resume' in first.err and second.err == ''
+    for out_dir, more in ('run', ['--resume']), ('whole', []):
+        args = arguments('train_mlp_pytorch', data_dir, tmp_path / out_dir, '--batch_size', '20', *more)
+        assert [one.wait() for one in together(2, 'train_mlp_pytorch', *args)] == [0, 0]
+    assert_same_run(tmp_path / 'run', tmp_path / 'whole')
+
+
+def torchrun(n, data_dir, out_dir, *args, stderr=None):
+    """A long run of the MLP under torchrun in n processes."""
+    launcher = ['-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={n}', '--max_restarts=1']
+    # The second is for torch 2.6, which else hangs after a restart: https://github.com/pytorch/pytorch/issues/135712
+    environment = os.environ | {'GLOO_SOCKET_IFNAME': 'lo', 'TORCH_DISABLE_SHARE_RDZV_TCP_STORE': '1'}
+    words = command('train_mlp_pytorch', data_dir, out_dir, *args, launcher=launcher)
+    return subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=stderr)
+
+
+def test_torchrun_passes_a_notice_on(data_dir, tmp_path):
+    log = tmp_path / 'log'
     with (
-        start(*run, env=os.environ | ranks | {'RANK': '0'}, **options) as left,
-        start(*run, env=os.environ | ranks | {'RANK': '1'}, **options) as killed,
+        open(log, 'wb') as stderr,
+        torchrun(2, data_dir, tmp_path / 'run', '--batch_size=20', stderr=stderr) as running,
     ):
-        wait_for(tmp_path / 'run' / 'checkpoint.pt', left)
-        killed.kill()
-        _, err = left.communicate(timeout=120)
-    assert left.returncode == 1
-    assert 'another of the processes has gone' in err and '--resume' in err and 'Traceback' not in err
+        wait_for(tmp_path / 'run' / 'checkpoint.pt', running)
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(timeout=120) != 0
+    assert log.read_text().count('ended by SIGTERM: the same command with --resume continues') == 1
+    for out_dir, more in ('run', ['--resume']), ('whole', []):
+        args = arguments('train_mlp_pytorch', data_dir, tmp_path / out_dir, '--batch_size', '20', *more)
+        assert [one.wait() for one in together(2, 'train_mlp_pytorch', *args)] == [0, 0]
+    assert_same_run(tmp_path / 'run', tmp_path / 'whole')
 
 
 @pytest.mark.skipif(not Path('/proc').is_dir(), reason='no /proc to find the workers in')
 def test_torchrun_goes_on_when_a_worker_is_killed(data_dir, tmp_path):
     # Three: of two, a sum is the same in any order.
-    launcher = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=3', '--max_restarts=1']
-    # The second is for torch 2.6, which else hangs after a restart: https://github.com/pytorch/pytorch/issues/135712
-    environment = os.environ | {'GLOO_SOCKET_IFNAME': 'lo', 'TORCH_DISABLE_SHARE_RDZV_TCP_STORE': '1'}
-    script, args = ('train_mlp_pytorch', data_dir), ['--batch_size', '21']
-    options = {'launcher': launcher, 'env': environment, 'stdout': subprocess.DEVNULL}
     log = tmp_path / 'log'
-    with (
-        open(log, 'wb') as stderr,
-        start(*script, tmp_path / 'killed', '--resume', *args, stderr=stderr, **options) as running,
-    ):
+    with open(log, 'wb') as stderr, torchrun(3, data_dir, tmp_path / 'killed', '--resume', stderr=stderr) as running:
         wait_for(tmp_path / 'killed' / 'checkpoint.pt', running)
         children = subprocess.run(['pgrep', '-P', str(running.pid)], capture_output=True, text=True).stdout.split()
         workers = [int(child) for child in children if is_training(child)]
@@ -251,12 +286,11 @@ def test_torchrun_goes_on_when_a_worker_is_killed(data_dir, tmp_path):
         os.kill(workers[-1], signal.SIGKILL)
         assert running.wait(timeout=300) == 0
     assert 'Traceback' not in log.read_text()
-    options['stderr'] = subprocess.DEVNULL
-    with start(*script, tmp_path / 'whole', *args, **options) as running:
-        assert running.wait(timeout=300) == 0
+    args = arguments('train_mlp_pytorch', data_dir, tmp_path / 'whole')
+    assert [one.wait() for one in together(3, 'train_mlp_pytorch', *args)] == [0, 0, 0]
     assert_same_run(tmp_path / 'killed', tmp_path / 'whole')
-    command = json.loads((tmp_path / 'whole' / 'config.json').read_text())['command']
-    assert command.startswith('torchrun --nproc_per_node 3 train_mlp_pytorch.py ')
+    config = json.loads((tmp_path / 'killed' / 'config.json').read_text())
+    assert config['command'].startswith('torchrun --nproc_per_node 3 train_mlp_pytorch.py ')
 
 
 def is_training(pid):
@@ -268,44 +302,35 @@ def is_training(pid):
 
 @pytest.mark.parametrize('script', LONG)
 def test_ctrl_c(data_dir, tmp_path, script):
-    options = {'stderr': subprocess.PIPE, 'text': True}
-    # A shell's background jobs, which the tests may be one of, pass it on that Ctrl-C is to be ignored.
-    options |= {'preexec_fn': lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
-    with start(script, data_dir, tmp_path / 'run', **options) as running:
+    with start(script, data_dir, tmp_path / 'run') as running:
         wait_for(tmp_path / 'run' / CHECKPOINTS[script], running)
         running.send_signal(signal.SIGINT)
-        _, err = running.communicate(timeout=60)
     assert running.returncode == 130
-    assert err.count('\n') == 1 and '--resume' in err
+    assert running.err.count('\n') == 1 and '--resume' in running.err
     for out_dir, more in [('run', ['--resume']), ('whole', [])]:
-        with start(script, data_dir, tmp_path / out_dir, *more) as running:
-            pass
-        assert running.returncode == 0
+        assert start(script, data_dir, tmp_path / out_dir, *more).wait() == 0
     assert_same_run(tmp_path / 'run', tmp_path / 'whole')
 
 
 def test_a_pipe_that_is_closed(data_dir, tmp_path):
-    with start(
-        'train_mlp_numpy', data_dir, tmp_path / 'run', stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as running:
+    words, pipes = command('train_mlp_numpy', data_dir, tmp_path / 'run'), {'stdout': subprocess.PIPE}
+    with subprocess.Popen(words, stderr=subprocess.PIPE, **pipes) as running:
+        assert running.stdout.readline().startswith(b'training on NumPy')
         assert running.stdout.readline().startswith(b'step')
         history = tmp_path / 'run' / 'history.csv'
-        assert not history.exists() or history.read_text().count('\n') < 40, 'the line was held back'
+        assert history.read_text().count('\n') < 25, 'the line was held back'
         running.stdout.close()
         err = running.stderr.read().decode()
     assert running.returncode == 1
     assert err.count('\n') == 1 and '--resume' in err
-    with start('train_mlp_numpy', data_dir, tmp_path / 'run', '--resume', stdout=subprocess.DEVNULL):
-        pass
-    with start('train_mlp_numpy', data_dir, tmp_path / 'whole', stdout=subprocess.DEVNULL):
-        pass
+    for out_dir, more in [('run', ['--resume']), ('whole', [])]:
+        assert start('train_mlp_numpy', data_dir, tmp_path / out_dir, *more).wait() == 0
     assert_same_run(tmp_path / 'run', tmp_path / 'whole')
 
 
-@pytest.mark.parametrize('script', ['train_mlp_numpy', 'train_mlp_pytorch'])
-def test_no_terminal_at_all(data_dir, tmp_path, script):
-    args = [*SHORT[script].split(), '--data_dir', data_dir, '--out_dir', tmp_path / 'run']
-    quoted = shlex.join(map(str, [sys.executable, ROOT / f'{script}.py', *args]))
+def test_no_terminal_at_all(data_dir, tmp_path):
+    args = [*SHORT['train_mlp_numpy'].split(), '--data_dir', data_dir, '--out_dir', tmp_path / 'run']
+    quoted = shlex.join(map(str, [sys.executable, ROOT / 'train_mlp_numpy.py', *args]))
     for more, status in [('', 0), ('', 2), ('--resume', 0)]:
         closed = f'{quoted} {more} <&- >&- 2>&-'
         assert subprocess.run(['sh', '-c', closed], start_new_session=True, timeout=120).returncode == status
@@ -336,7 +361,6 @@ LOCALES = ['C', 'POSIX', 'C.UTF-8', 'de_DE.UTF-8', 'tr_TR.ISO8859-9', 'no_such']
     ('script', 'name'),
     [
         *(('train_mlp_numpy', name) for name in LOCALES),
-        ('train_mlp_pytorch', 'C'),
         ('train_mlp_pytorch', 'tr_TR.ISO8859-9'),
     ],
 )

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -23,11 +24,13 @@ from conftest import (
     short_run,
     snapshot,
 )
+from filelock import FileLock, Timeout
 from forks import Fork, together
 from test_command_line import EFFECTS
 
-from training.errors import RunError
+from training.errors import Interrupted, RunError
 from training.run import Run
+from training.signals import ENDING
 
 EVERYTHING = (
     '--optimizer sgd --momentum 0.9 --weight_decay 0.01 --lr_schedule onecycle --augment --ema 0.9 '
@@ -53,6 +56,18 @@ def interrupt(monkeypatch, method, step):
     monkeypatch.setattr(Run, method, interrupted)
 
 
+def before_step(monkeypatch, step, act):
+    """Calls act() in a run when a step is about to end."""
+    after_step = Run.after_step
+
+    def acting(self, *args):
+        if self.step == step - 1:
+            act()
+        after_step(self, *args)
+
+    monkeypatch.setattr(Run, 'after_step', acting)
+
+
 def interrupted_run(monkeypatch, method, step, *args):
     with monkeypatch.context() as patch:
         interrupt(patch, method, step)
@@ -66,7 +81,7 @@ def interrupted_run(monkeypatch, method, step, *args):
 KILLED = {
     'train_mlp_numpy': '--max_steps 1000 --eval_freq 50 --batch_size 60 --dnn_hidden_units 8',
     'train_mlp_pytorch': f'--max_steps 240 --eval_freq 20 --batch_size 20 --batch_norm manual {EVERYTHING}',
-    'train_convnet_pytorch': f'--max_steps 6 --eval_freq 2 --batch_size 4 {EVERYTHING}',
+    'train_convnet_pytorch': f'--max_steps 60 --eval_freq 4 --batch_size 4 {EVERYTHING}',
 }
 
 
@@ -80,10 +95,8 @@ def test_a_killed_process_resumes_to_the_same_bits(data_dir, tmp_path, script):
         running.kill()
     assert running.returncode == -signal.SIGKILL
     assert not (tmp_path / 'killed' / 'summary.json').exists()
-    for args in ([*args, '--resume'], [*args[:-1], tmp_path / 'whole']):
-        with Fork(script, *args) as running:
-            pass
-        assert running.returncode == 0
+    for more in (['--resume'], ['--out_dir', tmp_path / 'whole']):
+        assert Fork(script, *args, *more).wait() == 0
     assert_same_run(tmp_path / 'killed', tmp_path / 'whole')
 
 
@@ -94,12 +107,12 @@ def test_processes_that_train_together_resume_to_the_same_bits(data_dir, tmp_pat
     while not (tmp_path / 'killed' / 'checkpoint.pt').exists():
         assert both[0].poll() is None
         time.sleep(0.005)
-    for process in both:
-        process.kill()
-    assert [process.wait() for process in both] == [-signal.SIGKILL] * 2
+    for one in both:
+        one.kill()
+    assert [one.wait() for one in both] == [-signal.SIGKILL] * 2
     assert not (tmp_path / 'killed' / 'summary.json').exists()
-    for args in ([*args, tmp_path / 'killed', '--resume'], [*args, tmp_path / 'whole']):
-        assert [process.wait() for process in together(2, 'train_mlp_pytorch', *args)] == [0, 0]
+    for more in ([tmp_path / 'killed', '--resume'], [tmp_path / 'whole']):
+        assert [one.wait() for one in together(2, 'train_mlp_pytorch', *args, *more)] == [0, 0]
     assert_same_run(tmp_path / 'killed', tmp_path / 'whole')
 
 
@@ -128,6 +141,80 @@ def test_adamw_continues_the_same(quick, monkeypatch, data_dir, tmp_path, script
     interrupted_run(monkeypatch, 'after_step', 5, script, data_dir, tmp_path / 'cut', *args)
     assert short_run(script, data_dir, tmp_path / 'cut', *args, '--resume') == whole
     assert_same_run(tmp_path / 'cut', tmp_path / 'whole')
+
+
+@pytest.mark.parametrize('script', SCRIPTS)
+def test_a_signal_lets_the_step_end_and_loses_nothing(quick, monkeypatch, data_dir, tmp_path, script):
+    """Whichever step it comes at: one run is cut off after every step, by each of the signals in turn."""
+    args = [*STATEFUL[script].split(), '--eval_freq', '4']
+    whole = short_run(script, data_dir, tmp_path / 'whole', *args)
+    handlers = [signal.getsignal(number) for number in ENDING]
+    for step in range(1, 10):
+        number = ENDING[step % len(ENDING)]
+        with monkeypatch.context() as patch, pytest.raises(Interrupted, match=number.name):
+            before_step(patch, step, lambda number=number: signal.raise_signal(number))
+            short_run(script, data_dir, tmp_path / 'cut', *args, *(['--resume'] if step > 1 else []))
+        assert read_checkpoint(tmp_path / 'cut' / CHECKPOINTS[script])['run']['step'] == step
+        assert [signal.getsignal(number) for number in ENDING] == handlers
+    assert short_run(script, data_dir, tmp_path / 'cut', *args, '--resume') == whole
+    assert_same_run(tmp_path / 'cut', tmp_path / 'whole')
+
+
+@pytest.mark.parametrize('number', ENDING)
+def test_a_script_that_a_signal_ends_says_how_to_go_on(quick, monkeypatch, capsys, data_dir, tmp_path, number):
+    before_step(monkeypatch, 1, lambda: signal.raise_signal(number))
+    status, line = failing_short_run(capsys, 'train_mlp_numpy', data_dir, tmp_path)
+    assert status == 128 + number and number.name in line and '--resume' in line and str(tmp_path) in line
+
+
+@pytest.mark.parametrize('number', ENDING)
+def test_a_second_ctrl_c_acts_at_once_and_a_second_notice_does_not(quick, monkeypatch, data_dir, tmp_path, number):
+    def twice():
+        signal.raise_signal(number)
+        signal.raise_signal(number)
+
+    before_step(monkeypatch, 3, twice)
+    with pytest.raises(KeyboardInterrupt if number == signal.SIGINT else Interrupted):
+        short_run('train_mlp_numpy', data_dir, tmp_path)
+    step = read_checkpoint(tmp_path / 'checkpoint.npz')['run']['step']
+    assert step == (2 if number == signal.SIGINT else 3)
+
+
+def test_a_signal_that_was_ignored_stays_ignored(quick, monkeypatch, data_dir, tmp_path):
+    """As nohup wants it."""
+    before = [signal.signal(number, signal.SIG_IGN) for number in ENDING]
+    try:
+        before_step(monkeypatch, 3, lambda: [signal.raise_signal(number) for number in ENDING])
+        assert short_run('train_mlp_numpy', data_dir, tmp_path)[-1]['step'] == 5
+    finally:
+        for number, handler in zip(ENDING, before, strict=True):
+            signal.signal(number, handler)
+
+
+def test_train_outside_the_main_thread(quick, data_dir, tmp_path):
+    """Where there are no signals."""
+    with ThreadPoolExecutor() as threads:
+        assert threads.submit(short_run, 'train_mlp_numpy', data_dir, tmp_path).result()[-1]['step'] == 5
+
+
+@pytest.mark.parametrize('end', [KeyboardInterrupt, ZeroDivisionError])
+def test_the_folder_is_free_again_however_train_ends(quick, monkeypatch, data_dir, tmp_path, end):
+    def fails():
+        assert is_locked(tmp_path)
+        raise end
+
+    before_step(monkeypatch, 3, fails)
+    with pytest.raises(end):
+        short_run('train_mlp_numpy', data_dir, tmp_path)
+    assert not is_locked(tmp_path)
+
+
+def is_locked(folder):
+    try:
+        FileLock(folder / '.lock').acquire(blocking=False).lock.release()
+    except Timeout:
+        return True
+    return False
 
 
 @pytest.mark.parametrize('script', SCRIPTS)

@@ -11,6 +11,8 @@ It holds
 
 import argparse
 import json
+import sys
+import tempfile
 from pathlib import Path
 
 from training.errors import RunError, UsageError
@@ -31,6 +33,20 @@ def has_checkpoint(folder):
     """Whether a run in this folder can be resumed. A .part, a checkpoint half written, does not count."""
     found = [file for pattern in ('checkpoint.*', 'previous.*') for file in Path(folder).glob(pattern)]
     return any(file.suffix != '.part' for file in found)
+
+
+def has_locks(folder):
+    """Whether the file system of a folder has locks: Lustre, NFS and FUSE may have none."""
+    try:
+        import fcntl
+    except ImportError:  # Windows, where there always are
+        return True
+    with tempfile.TemporaryFile(dir=folder) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+    return True
 
 
 class RunFolder:
@@ -137,7 +153,11 @@ class RunFolder:
     def _lock(self):
         from filelock import FileLock, Timeout
 
-        self.lock = FileLock(self.path / '.lock', is_singleton=True)
+        if not has_locks(self.path):
+            line = f'the file system of {self.path} has no locks: see to it that no other run writes there'
+            print(line, file=sys.stderr)
+            return
+        self.lock = FileLock(self.path / '.lock')
         try:
             self.lock.acquire(blocking=False)
         except Timeout as error:

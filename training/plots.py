@@ -28,7 +28,8 @@ def plain_matplotlib():
 def picture(draw):
     """Makes a function that returns {name: figure} one that writes them into a folder, its first argument.
 
-    Each is written as NAME.pdf, for a report, and NAME.png. What goes wrong is a line on stderr.
+    Each is written as NAME.pdf, for a report, and NAME.png. What goes wrong is a line on stderr. The function returns
+    whether all went well.
     """
 
     @functools.wraps(draw)
@@ -40,9 +41,11 @@ def picture(draw):
                         image = io.BytesIO()
                         figure.savefig(image, format=suffix, **options)
                         write_atomically(path / f'{name}.{suffix}', image.getvalue())
+            return True
         except Exception as error:  # matplotlib is not needed for a result
             reason = ' '.join(str(error).split()) or type(error).__name__
             print(f'no picture of the {draw.__name__.removeprefix("draw_")} ({reason})', file=sys.stderr)
+            return False
 
     return write
 

@@ -1,7 +1,6 @@
 """One training run: batches, history, checkpoints, summary."""
 
 import math
-import time
 from functools import partial
 from signal import SIGTERM
 
@@ -15,7 +14,6 @@ from training.folder import RunFolder
 from training.history import History
 from training.plots import draw_curves, draw_filters, draw_predictions, write_confusion
 from training.progress import Progress
-from training.provenance import peak_memory_mb
 from training.signals import Signals
 from training.tensorboard import TensorBoard
 
@@ -38,6 +36,7 @@ class Run:
         parts: the model, and whatever else has a state_dict; None is left out.
     Attributes:
         step: steps done.
+        learning_rate: of the last step; None where the script does not say.
         max_steps: length of the run.
         finished: whether the folder holds the finished run, in which nothing is to change.
     Raises:
@@ -51,18 +50,12 @@ class Run:
         schedule = getattr(flags, 'lr_schedule', 'of its own') if parts.get('scheduler') else 'constant'
         self.folder = RunFolder(flags, machine.compute, partial(number_of_steps, data=data), schedule)
         self.path, self.is_writer = self.folder.path, machine.rank == 0
-        self.parts = {'run': self} | {name: part for name, part in parts.items() if part is not None}
-        self.checkpoints = Checkpoints(self.path, State(flags, machine, data, self.parts))
-        self.step, self.seconds, self.rate, self.log, self.signals = 0, 0.0, None, History(), Signals()
-        self.progress = Progress(flags.batch_size, self.max_steps)
+        self.progress = Progress(flags.batch_size, self.max_steps, machine.started)
+        parts = {'run': self, 'cost': self.progress} | {name: part for name, part in parts.items() if part is not None}
+        self.checkpoints = Checkpoints(self.path, State(flags, machine, data, parts))
+        self.optimizer = parts.get('optimizer')
+        self.step, self.learning_rate, self.log, self.signals = 0, None, History(), Signals()
         self.tensorboard = TensorBoard(flags, self.path)
-
-    @property
-    def learning_rate(self):
-        """That of the next step, of the first group of parameters; None where nobody names it."""
-        if 'optimizer' in self.parts:
-            return float(self.parts['optimizer'].param_groups[0]['lr'])
-        return getattr(self.flags, 'learning_rate', None)
 
     @property
     def finished(self):
@@ -103,6 +96,7 @@ class Run:
                 self.print(f'continuing {self.path} at step {self.step}')
                 if self.log.step % self.flags.eval_freq:  # where it had ended before: a long run has no such row
                     self.log.drop_row()
+                    self.progress.drop_row()
         self.machine.check_same_step(self.step)
 
     def print(self, line):
@@ -113,9 +107,19 @@ class Run:
     def steps(self):
         """The numbers of the steps that are left, while a bar shows them."""
         with self.progress.bar(self.step, off=self.flags.quiet or not self.is_writer):
+            if (
+                self.log.step < self.step and self._is_evaluation_due()
+            ):  # a signal came between a step and its evaluation
+                self._evaluate()
             while self.step < self.max_steps:
-                self.rate = self.learning_rate
+                self.learning_rate = self._next_learning_rate()
                 yield self.step
+
+    def _next_learning_rate(self):
+        """That of the first group of parameters, or None if the script does not say."""
+        if self.optimizer:
+            return float(self.optimizer.param_groups[0]['lr'])
+        return getattr(self.flags, 'learning_rate', None)
 
     def batches(self):
         """The batches (x, y) of the steps that are left."""
@@ -129,12 +133,14 @@ class Run:
         loss, accuracy, signal = self.machine.mean(loss, accuracy, self.signals.received or 0)
         self.log.count(loss, accuracy)
         self._check_loss(loss)
-        if self.step % self.flags.eval_freq == 0 or self.step == self.max_steps:
-            self._evaluate()
-        elif signal:
+        if signal:
             self.checkpoints.save()
-        if signal and self.step < self.max_steps:
             raise Interrupted(self.signals.received or SIGTERM)  # or another process has received it
+        if self._is_evaluation_due():
+            self._evaluate()
+
+    def _is_evaluation_due(self):
+        return self.step % self.flags.eval_freq == 0 or self.step == self.max_steps
 
     def _check_loss(self, loss):
         if not math.isfinite(loss):
@@ -149,25 +155,23 @@ class Run:
         }
         for loss, _ in evaluated.values():
             self._check_loss(loss)  # a row is not added then, nor a checkpoint written
-        self.log.add(self.step, evaluated, self.rate, self._seconds())
+        self.log.add(self.step, evaluated, self.learning_rate)
+        self.progress.count_row()
         if self.step % self.flags.eval_freq == 0:
             self.log.start_row()
         if self.is_writer:
             self.tensorboard.write(self.history[-1])
-            write_atomically(self.path / 'history.csv', self.log.csv())
+            write_atomically(self.path / 'history.csv', self.log.csv(self.progress.row_seconds))
         self.checkpoints.save()
         self.print(f'step {self.step:>{len(str(self.max_steps))}}  {self.log.line()}')
         self.progress.pause()
 
     def state_dict(self):
-        return {'step': self.step, 'seconds': [*self.log.seconds, self._seconds()]} | self.log.state_dict()
+        return {'step': self.step, 'learning_rate': self.learning_rate} | self.log.state_dict()
 
     def load_state_dict(self, state):
-        self.step, (*self.log.seconds, self.seconds) = state['step'], state['seconds']
+        self.step, self.learning_rate = state['step'], state['learning_rate']
         self.log.load_state_dict(state)
-
-    def _seconds(self):
-        return self.seconds + time.perf_counter() - self.machine.started
 
     def finish(self, predict=None, filters=None, **figures):
         """Writes the summary, the figures of the last step, and draws what there is to see; every process calls it.
@@ -184,20 +188,18 @@ class Run:
         probabilities = predict() if predict else None
         if self.is_writer:
             self._write_summary(probabilities, figures)
-            draw_curves(self.path, self.history)
+            drawn = draw_curves(self.path, self.history)
             if predict:
                 draw_predictions(self.path, self.data['test'], probabilities, class_names(self.flags))
             if filters is not None:
                 draw_filters(self.path, filters)
-            self.print(f'results in {self.path}, curves in {self.path / "curves.png"}')
+            self.print(f'results in {self.path}' + (f', curves in {self.path / "curves.png"}' if drawn else ''))
 
     def _write_summary(self, probabilities, figures):
         if probabilities is not None:
             names = class_names(self.flags)
             figures['class_accuracy'] = write_confusion(self.path, self.data['test'].labels, probabilities, names)
-        seconds = self._seconds()
-        cost = {'seconds': round(seconds, 2), 'images_per_second': self.progress.rate()}
-        cost['peak_memory_mb'] = peak_memory_mb()
-        write_json(self.path / 'summary.json', self.history[-1] | figures | cost)
+        cost, last = self.progress.cost(), self.history[-1]
+        write_json(self.path / 'summary.json', last | figures | cost)
         self.checkpoints.forget_previous()
-        self.print(f'test accuracy {self.history[-1]["test_accuracy"]:.4f} after {self.step} steps and {seconds:.1f} s')
+        self.print(f'test accuracy {last["test_accuracy"]:.4f} after {self.step} steps and {cost["seconds"]:.1f} s')

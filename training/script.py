@@ -12,7 +12,7 @@ from training.folder import has_checkpoint
 
 
 def run_script(main, flags):
-    """Calls main(flags) and ends the process: 2 where the flags are wrong, 1 where the run fails, in a line."""
+    """Calls main(flags) and ends the process: status 2 where flags are wrong, 1 where the run fails, in one line."""
     # Either is None if the program was started with it closed.
     sys.stdout = sys.stdout or open(os.devnull, 'w')  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, 'w')  # noqa: SIM115
@@ -28,7 +28,9 @@ def run_script(main, flags):
     except KeyboardInterrupt:
         status, message = 130, f'interrupted{_how_to_go_on(flags)}'
     except Interrupted as error:
-        status, message = 128 + error.signal, f'{error}{_how_to_go_on(flags)}'
+        status = 128 + error.signal
+        if os.environ.get('RANK', '0') == '0':  # all processes end so, and one line is enough
+            message = f'{error}{_how_to_go_on(flags)}'
     except Exception as error:
         status, message = _verdict(error, flags)
         if not message:

@@ -7,10 +7,13 @@ ENDING = [getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGHUP') if h
 
 
 class Signals:
-    """While it is open, Ctrl-C, a batch system's notice and a closed terminal are noted; the second one acts at once.
+    """While it is open, Ctrl-C, a batch system's notice and a closed terminal are noted; a second Ctrl-C acts at once.
+
+    A second notice does not: a batch system sends its own to each process, and torchrun passes on another. What is
+    ignored, as nohup has it for a closed terminal, stays ignored.
 
     Attributes:
-        received: the signal that has come, or None.
+        received: the first signal that has come, or None.
     """
 
     def __init__(self):
@@ -19,7 +22,8 @@ class Signals:
     def __enter__(self):
         with contextlib.suppress(ValueError):  # only the main thread gets signals
             for number in ENDING:
-                self._before[number] = signal.signal(number, self._note)
+                if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                    self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_):
@@ -28,5 +32,6 @@ class Signals:
             signal.signal(number, handler)
 
     def _note(self, number, _):
-        self.received = signal.Signals(number)
-        self.__exit__()
+        if self.received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.received = self.received or signal.Signals(number)

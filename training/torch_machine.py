@@ -33,6 +33,7 @@ class TorchMachine:
         checkpoint: name of the file that holds the state of a run.
     Raises:
         UsageError: if the device is not there, or batch_size is no multiple of world_size.
+        RunError: if the processes do not find each other.
     """
 
     checkpoint = 'checkpoint.pt'
@@ -48,11 +49,19 @@ class TorchMachine:
         if flags.batch_size % self.world_size:
             raise UsageError(f'--batch_size must be a multiple of the {self.world_size} processes: {flags.batch_size}')
         if self.world_size > 1 and not dist.is_initialized():
-            dist.init_process_group('nccl' if self.device.type == 'cuda' else 'gloo')
+            self._meet_the_others()
 
     def __str__(self):
         processes = f', {self.world_size} processes' if self.world_size > 1 else ''
         return f'{self.device.type} in {self.precision}{processes}'
+
+    def _meet_the_others(self):
+        try:
+            dist.init_process_group('nccl' if self.device.type == 'cuda' else 'gloo')
+        except (ValueError, dist.DistError) as error:
+            reason = ' '.join(str(error).split())
+            remedy = 'start them with torchrun --nproc_per_node, or unset WORLD_SIZE to train alone'
+            raise RunError(f'the {self.world_size} processes do not find each other ({reason}): {remedy}') from error
 
     def _device(self, name):
         found = {
