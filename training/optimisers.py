@@ -7,7 +7,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from training.errors import UsageError
 
-OPTIMIZERS = {'sgd': torch.optim.SGD, 'adam': torch.optim.Adam, 'adamw': torch.optim.AdamW}
+OPTIMIZERS = {  # by the values of --optimizer
+    'sgd': torch.optim.SGD,
+    'adam': torch.optim.Adam,
+    'adamw': torch.optim.AdamW,
+}
 
 
 def show_filters_contiguous(optimizer):
