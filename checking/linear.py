@@ -25,9 +25,14 @@ def class_of(solution):
     return solution.find('modules', 'LinearModule', 'Linear', 'LinearLayer')
 
 
+def stored_in_out(solution):
+    """Whether weights are stored as (in, out)."""
+    return Linear(build(class_of(solution), 4, 3), 4, 3).is_in_out
+
+
 def layer(solution, c):
     """Their layer with the case's parameters."""
-    linear = Linear(build(class_of(solution), c.n_in, c.n_out), c.n_in, c.n_out)
+    linear = Linear(build(class_of(solution), c.n_in, c.n_out), c.n_in, c.n_out, stored_in_out(solution))
     linear.set(c.W, c.b)
     return linear
 

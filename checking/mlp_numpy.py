@@ -13,6 +13,7 @@ import numpy as np
 
 from .compare import agree, as_array, factor_of, numeric_gradient, rng
 from .linear import class_of as linear_class
+from .linear import stored_in_out
 from .solution import ASKED_OF_MLP, Linear, backward, build, forward_name, run
 from .verdicts import Crashed, Missing, Note, Wrong
 
@@ -99,7 +100,8 @@ def layers_of(solution, mlp, c):
             f'{len(used)} linear layers are used, expected {len(c.params)} for the hidden layers {list(c.hidden)}',
             'is the last layer, or the first, left out of the list?' if len(used) < len(c.params) else '',
         )
-    return [Linear(m, i, o) for m, i, o in zip(used, c.sizes, c.sizes[1:], strict=False)]
+    is_in_out = stored_in_out(solution)
+    return [Linear(m, i, o, is_in_out) for m, i, o in zip(used, c.sizes, c.sizes[1:], strict=False)]
 
 
 def is_softmax(module):
@@ -172,11 +174,16 @@ def check_back(solution, linears, forward, back, c):
     if len(got) != len(order) or any(a is not b for a, b in zip(order, got, strict=True)):
         same = len(got) == len(order) and all(a is b for a, b in zip(reversed(order), got, strict=True))
         hint = 'backward goes from the first module to the last: it has to go from the last to the first' if same else ''
+        if left_out := [i for i, module in enumerate(order) if all(module is not m for m in got)]:
+            kind = type(order[left_out[0]]).__name__
+            hint = hint or f'the backward pass of module {len(order) - left_out[0]}, a {kind}, is never called'
         raise Wrong("the modules' backward passes are not called once each, from the last to the first", hint)
     value = c.dout
     for number, call in zip(range(len(back), 0, -1), back, strict=True):
         if not agree(call.given, value):
             hint = wrong_weights(call.given, linears, back, c) or factor_of(call.given, value, c)
+            if any(agree(call.given, earlier.given) for earlier in back[: len(back) - number]):
+                hint = 'it is given what the module after it was given: is the result of backward passed on?'
             raise Wrong(f'module {number} is not given the gradient that the module after it returns', hint)
         value = call.out
 
@@ -197,12 +204,27 @@ def mlp_numpy_gradients(solution):
         c = draw(*sizes)
         try:
             mlp, linears, forward, back = gradient_calls(solution, c)
-        except (ValueError, IndexError) as error:
+        except NotImplementedError:
+            raise
+        except Exception as error:
+            require_forward(solution, c)
             raise Crashed(error, hint_of_square(solution)) from error
         if all_right(mlp, linears, c):
             continue
+        require_forward(solution, c)
         check_back(solution, linears, forward, back, c)
         return Note('joins the modules rightly; what it computes follows from a module that is wrong')
+
+
+def require_forward(solution, c):
+    """Missing unless the forward pass joins the modules rightly: what follows from it is not charged twice."""
+    mlp, _ = network(solution, c)
+    with recorded(solution) as (calls, _):
+        out = run(mlp, c.x.copy())
+    try:
+        check_chain(solution, calls, c.x, as_array(out, (c.B, c.C), 'forward'), c)
+    except Wrong:
+        raise Missing('cannot be judged before mlp_numpy.forward is right') from None
 
 
 def all_right(mlp, linears, c):

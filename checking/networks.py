@@ -95,10 +95,10 @@ def judge_mlp(solution, n_in, hidden, C):
     mlp = build(solution.find('mlp_pytorch', 'MLP'), n_in, list(hidden), C, **ASKED_OF_MLP)
     if not isinstance(mlp, nn.Module):
         raise Wrong('MLP is no nn.Module')
-    mlp.double().eval()
+    mlp.eval()
     x = torch.tensor(r.normal(size=(6, n_in)))
     with recorded() as calls:
-        first = mlp(x.float()) if not list(mlp.parameters()) else mlp(x.clone())
+        first = mlp(x.float())
     if first is None:
         raise Missing('forward returns None: not written yet')
     linears = [call.module for call in calls if isinstance(call.module, nn.Linear)]
@@ -113,6 +113,7 @@ def judge_mlp(solution, n_in, hidden, C):
     if lost := sum(id(m.weight) not in known for m in linears):
         hint = 'modules in a plain list or dict are not registered: nn.ModuleList or nn.Sequential does that'
         raise Wrong(f'parameters() does not know {lost} of {len(linears)} layers, so that they are never trained', hint)
+    mlp.double()
     for linear in linears:
         draw_parameters(linear, r)
     with recorded() as calls:

@@ -158,16 +158,18 @@ def _store(module, kind):
 class Linear:
     """Their linear layer, with weight and bias seen as (out, in) and (out,) however they are stored.
 
+    is_in_out says how a square weight is stored, which its shape does not tell.
+
     Raises:
         Wrong: if it holds no weight or no bias of these sizes.
     """
 
-    def __init__(self, module, n_in, n_out):
+    def __init__(self, module, n_in, n_out, is_in_out=False):
         self.module, self.n_in, self.n_out = module, n_in, n_out
         self.params, self.grads = _store(module, 'params'), _store(module, 'grads')
         self.weight = self._key('weight', lambda a: a.shape in ((n_out, n_in), (n_in, n_out)))
         self.bias = self._key('bias', lambda a: a.size == n_out and a.shape not in ((n_out, n_in), (n_in, n_out)))
-        self.is_in_out = self.params[self.weight].shape == (n_in, n_out) and n_in != n_out
+        self.is_in_out = self.params[self.weight].shape == (n_in, n_out) if n_in != n_out else is_in_out
 
     def _key(self, name, fits):
         arrays = {k: v for k, v in self.params.items() if isinstance(v, np.ndarray) and not self._is_grad(k)}

@@ -44,10 +44,11 @@ def print_table(results, stream):
     """A line per item, then what to mend first and where it is derived."""
     margin = ' ' * (ITEM_WIDTH + VERDICT_WIDTH)
     for result in results:
-        print(result.item.ljust(ITEM_WIDTH) + coloured(result.verdict.ljust(VERDICT_WIDTH), result.verdict, stream), end='', file=stream)
         text = plain('; '.join(part for part in (result.detail, result.hint) if part))
         lines = textwrap.wrap(text, WIDTH - len(margin), break_on_hyphens=False) or ['']
-        print(f'\n{margin}'.join(lines).rstrip(), file=stream)
+        verdict = result.verdict.ljust(VERDICT_WIDTH) if text else result.verdict
+        print(result.item.ljust(ITEM_WIDTH) + coloured(verdict, result.verdict, stream), end='', file=stream)
+        print(f'\n{margin}'.join(lines), file=stream)
     print(f'\n{counted(results)}.', file=stream)
     if first := first_to_mend(results):
         text = f'Begin with {first.item}' + (f': {plain(first.hint)}' if first.hint else '')
