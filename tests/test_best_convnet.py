@@ -136,9 +136,7 @@ def test_the_shares_of_mixed_batches_are_those_that_are_asked_for():
 
 
 def test_the_views_are_reported_beside_the_plain_figure(quick, data_dir, tmp_path):
-    best_convnet.train(
-        parse_flags([*SHORT, '--data_dir', str(data_dir), '--out_dir', str(tmp_path), '--max_steps', '2'])
-    )
+    short_run(data_dir, tmp_path, '--max_steps', '2')
     summary = json.loads((tmp_path / 'summary.json').read_text())
     network, data = load_network(tmp_path), load_network(tmp_path).data['test']
     for name, views in (('', None), ('_flip', with_mirror_image), ('_tta', mean_of_six_views)):
@@ -149,7 +147,5 @@ def test_images_are_mixed_until_a_share_of_the_steps(quick, monkeypatch, data_di
     mixed = []
     monkeypatch.setattr(best_convnet, 'make_mixing', lambda: lambda x, y: mixed.append(1) or (x, y))
     monkeypatch.setattr(best_convnet, 'MIX_UNTIL', 0.5)
-    best_convnet.train(
-        parse_flags([*SHORT, '--data_dir', str(data_dir), '--out_dir', str(tmp_path), '--max_steps', '6'])
-    )
+    short_run(data_dir, tmp_path, '--max_steps', '6')
     assert len(mixed) == 3

@@ -51,17 +51,10 @@ class Run:
         self.folder = RunFolder(flags, machine.compute, partial(number_of_steps, data=data), schedule)
         self.path, self.is_writer = self.folder.path, machine.rank == 0
         self.progress = Progress(flags.batch_size, self.max_steps, machine.started)
-<<<<<<< HEAD
-        self.parts = {'run': self, 'cost': self.progress}
-        self.parts |= {name: part for name, part in parts.items() if part is not None}
-        self.checkpoints = Checkpoints(self.path, State(flags, machine, data, self.parts))
-        self.step, self.rate, self.log, self.signals = 0, None, History(), Signals()
-=======
         parts = {'run': self, 'cost': self.progress} | {name: part for name, part in parts.items() if part is not None}
         self.checkpoints = Checkpoints(self.path, State(flags, machine, data, parts))
         self.optimizer = parts.get('optimizer')
         self.step, self.learning_rate, self.log, self.signals = 0, None, History(), Signals()
->>>>>>> h/predict
         self.tensorboard = TensorBoard(flags, self.path)
 
     @property
@@ -162,12 +155,8 @@ class Run:
         }
         for loss, _ in evaluated.values():
             self._check_loss(loss)  # a row is not added then, nor a checkpoint written
-<<<<<<< HEAD
-        self.log.add(self.step, evaluated, self.rate, self.progress.seconds())
-=======
         self.log.add(self.step, evaluated, self.learning_rate)
         self.progress.count_row()
->>>>>>> h/predict
         if self.step % self.flags.eval_freq == 0:
             self.log.start_row()
         if self.is_writer:
@@ -178,17 +167,10 @@ class Run:
         self.progress.pause()
 
     def state_dict(self):
-<<<<<<< HEAD
-        return {'step': self.step} | self.log.state_dict()
-
-    def load_state_dict(self, state):
-        self.step = state['step']
-=======
         return {'step': self.step, 'learning_rate': self.learning_rate} | self.log.state_dict()
 
     def load_state_dict(self, state):
         self.step, self.learning_rate = state['step'], state['learning_rate']
->>>>>>> h/predict
         self.log.load_state_dict(state)
 
     def finish(self, predict=None, filters=None, **figures):

@@ -10,7 +10,6 @@ def pool():
 
 
 class ConvNet(nn.Module):
-
     def __init__(self, n_channels, n_classes):
         super(ConvNet, self).__init__()
         net = conv(n_channels, 64) + pool()

@@ -3,7 +3,6 @@ import torch.nn as nn
 
 
 class CustomBatchNormAutograd(nn.Module):
-
     def __init__(self, n_neurons, eps=1e-5):
         super(CustomBatchNormAutograd, self).__init__()
         self.n_neurons = n_neurons
@@ -21,7 +20,6 @@ class CustomBatchNormAutograd(nn.Module):
 
 
 class CustomBatchNormManualFunction(torch.autograd.Function):
-
     @staticmethod
     def forward(ctx, input, gamma, beta, eps=1e-5):
         mu = input.mean(dim=0)
@@ -47,7 +45,6 @@ class CustomBatchNormManualFunction(torch.autograd.Function):
 
 
 class CustomBatchNormManualModule(nn.Module):
-
     def __init__(self, n_neurons, eps=1e-5):
         super(CustomBatchNormManualModule, self).__init__()
         self.n_neurons = n_neurons

@@ -3,7 +3,6 @@ from modules import *
 
 
 class MLP(object):
-
     def __init__(self, n_inputs, n_hidden, n_classes, neg_slope):
         self.hidden = []
         self.activations = []

@@ -3,7 +3,6 @@ import torch.nn as nn
 
 
 class MLP(nn.Module):
-
     def __init__(self, n_inputs, n_hidden, n_classes, neg_slope):
         super(MLP, self).__init__()
         dims = [n_inputs] + n_hidden

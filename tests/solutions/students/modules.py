@@ -1,12 +1,12 @@
 """
 This module implements various modules of the network.
 """
+
 from __future__ import absolute_import, division, print_function
 import numpy as np
 
 
 class LinearModule(object):
-
     def __init__(self, in_features, out_features):
         mu, sigma = 0, 0.0001
         self.params = {'weight': None, 'bias': None}
@@ -29,7 +29,6 @@ class LinearModule(object):
 
 
 class LeakyReLUModule(object):
-
     def __init__(self, neg_slope):
         self.a = neg_slope
 
@@ -46,7 +45,6 @@ class LeakyReLUModule(object):
 
 
 class SoftMaxModule(object):
-
     def forward(self, x):
         b = x.max(axis=1).reshape(-1, 1)
         e = np.exp(x - b)
@@ -64,7 +62,6 @@ class SoftMaxModule(object):
 
 
 class CrossEntropyModule(object):
-
     def forward(self, x, y):
         n = x.shape[0]
         out = -np.sum(y * np.log(x + 1e-12)) / n
