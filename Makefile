@@ -11,7 +11,7 @@ demo: .venv/users
 	$(BIN)/python experiments/table.py runs/demo/mlp_numpy runs/demo/mlp_pytorch runs/demo/convnet_pytorch
 
 test: .venv/developers
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 mutants: .venv/developers
 	$(BIN)/python tests/mutants.py

@@ -30,10 +30,10 @@ from batchnorm import VERSIONS, saved_bytes  # noqa: E402
 import results  # noqa: E402
 import unittests  # noqa: E402
 from convnet_pytorch import ConvNet  # noqa: E402
+from experiments import best_convnet  # noqa: E402
+from experiments.muon import orthogonalised  # noqa: E402
 from mlp_numpy import MLP  # noqa: E402
 from modules import CrossEntropyModule, LinearModule  # noqa: E402
-from torch_utils import orthogonalised  # noqa: E402
-from train_convnet_pytorch import SMALL  # noqa: E402
 
 logging.getLogger('fontTools').setLevel(logging.ERROR)  # it wonders about the dates in cmr10.ttf
 
@@ -483,7 +483,8 @@ def best_convnet_numbers():
     configs, summaries, histories = zip(*runs('convnet_best'), strict=True)
     fastest_config, fastest = results.fastest('convnet_best')
     flags, pflop = configs[0]['flags'], results.pflop(configs[0], summaries[0], histories[0])
-    update = results.flops(None, True)[2] * summaries[0]['step'] / 1e15
+    (_, large, update), (_, small, _) = (results.flops(None, True, side=s) for s in (32, best_convnet.SMALL))
+    update *= summaries[0]['step'] / 1e15
     return {
         'vggPlain': spread([100 * s['test_accuracy'] for s in summaries], 2),
         'vggFlip': spread([100 * s['test_accuracy_flip'] for s in summaries], 2),
@@ -492,12 +493,12 @@ def best_convnet_numbers():
         'vggEpochs': str(flags['epochs']),
         'vggBatch': str(flags['batch_size']),
         'vggRate': str(flags['learning_rate']),
-        'vggMomentum': str(flags['momentum']),
-        'vggMixed': f'{100 * flags["cutmix"]:.0f}',
-        'vggClean': f'{100 * (1 - flags["mix_until"]):.0f}',
-        'vggSmallShare': f'{100 * flags["small_images"]:.0f}',
-        'vggSmallSide': str(SMALL),
-        'vggSmallPrice': f'{100 * results.flops(None, True, side=SMALL)[1] / results.flops(None, True)[1]:.0f}',
+        'vggMomentum': str(best_convnet.MOMENTUM),
+        'vggMixed': f'{100 * best_convnet.CUTMIX:.0f}',
+        'vggClean': f'{100 * (1 - best_convnet.MIX_UNTIL):.0f}',
+        'vggSmallShare': f'{100 * best_convnet.SMALL_UNTIL:.0f}',
+        'vggSmallSide': str(best_convnet.SMALL),
+        'vggSmallPrice': f'{100 * small / large:.0f}',
         'vggPflop': f'{pflop:.2f}',
         'vggUpdateShare': f'{100 * update / pflop:.0f}',
         'vggMinutes': f'{fastest["seconds"] / 60:.0f}',

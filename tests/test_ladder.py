@@ -20,7 +20,7 @@ import rows
 import train_convnet_pytorch
 import train_mlp_numpy
 import train_mlp_pytorch
-from train_utils import UsageError
+from training.errors import UsageError
 
 WORKER = """
 import sys

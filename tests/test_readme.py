@@ -11,7 +11,7 @@ import pytest
 import train_convnet_pytorch
 import train_mlp_numpy
 import train_mlp_pytorch
-from train_utils import NOT_COMPUTED_WITH
+from training.folder import NOT_COMPUTED_WITH
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / 'README.md').read_text(encoding='utf-8')

@@ -5,11 +5,6 @@ import torch.nn.functional as F
 from torch import nn
 
 
-def make_augmentation(flags, machine, cutout=0):
-    """The Augmentation that the flags ask for; by default none."""
-    return nn.Identity() if flags.augment == 'none' else Augmentation(flags.seed, machine, cutout=cutout)
-
-
 class Augmentation:
     """Flips images with probability 1/2, shifts each by up to an eighth of its side, blanks a square in it.
 
@@ -59,6 +54,16 @@ class Augmentation:
 
     def load_state_dict(self, state):
         self.generator.set_state(state['generator'])
+
+
+AUGMENTATIONS = {'crop': Augmentation}  # by the values of --augment
+
+
+def make_augmentation(flags, machine, cutout=0):
+    """The Augmentation that the flags ask for; by default none."""
+    if flags.augment == 'none':
+        return nn.Identity()
+    return AUGMENTATIONS[flags.augment](flags.seed, machine, cutout=cutout)
 
 
 def mirrored(x, flipped):

@@ -11,12 +11,11 @@ class History:
 
     Attributes:
         rows: a dict per evaluation, in order of steps.
-        seconds: of the run at each row; apart, since equal runs have equal rows.
         losses, accuracies: of the training batches since the last row.
     """
 
     def __init__(self):
-        self.rows, self.seconds, self.losses, self.accuracies = [], [], [], []
+        self.rows, self.losses, self.accuracies = [], [], []
 
     @property
     def step(self):
@@ -28,7 +27,7 @@ class History:
         self.losses.append(loss)
         self.accuracies.append(accuracy)
 
-    def add(self, step, evaluated, learning_rate, seconds):
+    def add(self, step, evaluated, learning_rate):
         """Adds a row: the means over the training batches since the last row, and {'test': (loss, accuracy), ...}."""
         pairs = {'train': (float(np.mean(self.losses)), float(np.mean(self.accuracies)))} | evaluated
         row = {'step': step}
@@ -37,7 +36,6 @@ class History:
         if learning_rate is not None:
             row['learning_rate'] = learning_rate
         self.rows.append(row)
-        self.seconds.append(round(seconds, 2))
 
     def start_row(self):
         """From here on, batches count for the next row."""
@@ -45,7 +43,7 @@ class History:
 
     def drop_row(self):
         """Takes the last row away, after which no other was started."""
-        del self.rows[-1], self.seconds[-1]
+        del self.rows[-1]
 
     def line(self):
         """The last row in words."""
@@ -55,17 +53,16 @@ class History:
             f'{name} loss {row[f"{name}_loss"]:.4f} accuracy {row[f"{name}_accuracy"]:.4f}' for name in names
         )
 
-    def csv(self):
-        """All rows as the bytes of a CSV file."""
+    def csv(self, seconds):
+        """All rows as the bytes of a CSV file, the seconds of each at its end."""
         text = io.StringIO()
         table = csv.DictWriter(text, [*self.rows[-1], 'seconds'], lineterminator='\n')
         table.writeheader()
-        table.writerows(row | {'seconds': seconds} for row, seconds in zip(self.rows, self.seconds, strict=True))
+        table.writerows(row | {'seconds': s} for row, s in zip(self.rows, seconds, strict=True))
         return text.getvalue().encode()
 
     def state_dict(self):
-        return {'rows': self.rows, 'seconds': self.seconds, 'losses': self.losses, 'accuracies': self.accuracies}
+        return {'rows': self.rows, 'losses': self.losses, 'accuracies': self.accuracies}
 
     def load_state_dict(self, state):
-        self.rows, self.seconds = state['rows'], state['seconds']
-        self.losses, self.accuracies = state['losses'], state['accuracies']
+        self.rows, self.losses, self.accuracies = state['rows'], state['losses'], state['accuracies']

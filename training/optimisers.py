@@ -1,9 +1,17 @@
 """Update rules, learning-rate schedules, and the moving average of the weights."""
 
+import inspect
+
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-OPTIMIZERS = {'sgd': torch.optim.SGD, 'adam': torch.optim.Adam, 'adamw': torch.optim.AdamW}
+from training.errors import UsageError
+
+OPTIMIZERS = {  # by the values of --optimizer
+    'sgd': torch.optim.SGD,
+    'adam': torch.optim.Adam,
+    'adamw': torch.optim.AdamW,
+}
 
 
 def show_filters_contiguous(optimizer):
@@ -27,16 +35,27 @@ def show_filters_contiguous(optimizer):
 
 
 def make_optimizer(flags, model):
-    """The optimiser that the flags ask for; fused into one pass over the parameters where torch can."""
+    """The optimiser that the flags ask for; fused into one pass over the parameters where torch can.
+
+    Raises:
+        UsageError: if it has no weight decay, and the flags ask for some.
+    """
     rule = OPTIMIZERS[flags.optimizer]
-    options = {'lr': flags.learning_rate, 'weight_decay': flags.weight_decay}
+    known = inspect.signature(rule).parameters
+    options = {'lr': flags.learning_rate}
+    if 'weight_decay' in known:
+        options['weight_decay'] = flags.weight_decay
+    elif flags.weight_decay:
+        raise UsageError(f'--optimizer {flags.optimizer} has no --weight_decay')
     if flags.momentum:
         options['momentum'] = flags.momentum
     device = next(model.parameters()).device.type
-    if device in ('cpu', 'cuda') and 'fused' in rule.__init__.__code__.co_varnames:
+    if device in ('cpu', 'cuda') and 'fused' in known:
         options['fused'] = True
     optimizer = rule(model.parameters(), **options)
-    if device == 'cpu':
+    if (
+        device == 'cpu' and 'fused' in known and not optimizer.state
+    ):  # a state made already has the shape of the filters
         show_filters_contiguous(optimizer)
     return optimizer
 

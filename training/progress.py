@@ -14,12 +14,14 @@ class Progress:
         batch_size: images in a step.
         max_steps: length of the run.
         started: time at which this process began the run, by time.perf_counter.
+    Attributes:
+        row_seconds: seconds of the run at each row of the history, in which equal runs differ.
     """
 
     def __init__(self, batch_size, max_steps, started):
         self.batch_size, self.max_steps, self.started = batch_size, max_steps, started
         self.steps, self.step_seconds, self.mark, self.shown = 0, 0.0, None, None
-        self.seconds_before, self.peak_before = 0.0, None
+        self.seconds_before, self.peak_before, self.row_seconds = 0.0, None, []
 
     def bar(self, step, off):
         """The bar as a context, at this step; without one if `off`, or where stderr is no terminal."""
@@ -37,6 +39,14 @@ class Progress:
             self.step_seconds += now - self.mark
         self.mark = now
         self.shown.update(self.batch_size)
+
+    def count_row(self):
+        """Counts a row of the history."""
+        self.row_seconds.append(round(self.seconds(), 2))
+
+    def drop_row(self):
+        """Takes the last row away."""
+        del self.row_seconds[-1]
 
     def pause(self):
         """What follows, until the next step has been counted, is no step."""
@@ -57,8 +67,9 @@ class Progress:
 
     def state_dict(self):
         timed = {'steps': self.steps, 'step_seconds': self.step_seconds}
-        return {'seconds': self.seconds(), 'peak_memory_mb': self.peak()} | timed
+        return {'seconds': self.seconds(), 'peak_memory_mb': self.peak(), 'row_seconds': self.row_seconds} | timed
 
     def load_state_dict(self, state):
         self.seconds_before, self.peak_before = state['seconds'], state['peak_memory_mb']
         self.steps, self.step_seconds = state['steps'], state['step_seconds']
+        self.row_seconds = state['row_seconds']

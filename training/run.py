@@ -36,6 +36,7 @@ class Run:
         parts: the model, and whatever else has a state_dict; None is left out.
     Attributes:
         step: steps done.
+        learning_rate: of the last step; None where the script does not say.
         max_steps: length of the run.
         finished: whether the folder holds the finished run, in which nothing is to change.
     Raises:
@@ -50,18 +51,11 @@ class Run:
         self.folder = RunFolder(flags, machine.compute, partial(number_of_steps, data=data), schedule)
         self.path, self.is_writer = self.folder.path, machine.rank == 0
         self.progress = Progress(flags.batch_size, self.max_steps, machine.started)
-        self.parts = {'run': self, 'cost': self.progress}
-        self.parts |= {name: part for name, part in parts.items() if part is not None}
-        self.checkpoints = Checkpoints(self.path, State(flags, machine, data, self.parts))
-        self.step, self.rate, self.log, self.signals = 0, None, History(), Signals()
+        parts = {'run': self, 'cost': self.progress} | {name: part for name, part in parts.items() if part is not None}
+        self.checkpoints = Checkpoints(self.path, State(flags, machine, data, parts))
+        self.optimizer = parts.get('optimizer')
+        self.step, self.learning_rate, self.log, self.signals = 0, None, History(), Signals()
         self.tensorboard = TensorBoard(flags, self.path)
-
-    @property
-    def learning_rate(self):
-        """That of the next step, of the first group of parameters; None where nobody names it."""
-        if 'optimizer' in self.parts:
-            return float(self.parts['optimizer'].param_groups[0]['lr'])
-        return getattr(self.flags, 'learning_rate', None)
 
     @property
     def finished(self):
@@ -102,6 +96,7 @@ class Run:
                 self.print(f'continuing {self.path} at step {self.step}')
                 if self.log.step % self.flags.eval_freq:  # where it had ended before: a long run has no such row
                     self.log.drop_row()
+                    self.progress.drop_row()
         self.machine.check_same_step(self.step)
 
     def print(self, line):
@@ -117,8 +112,14 @@ class Run:
             ):  # a signal came between a step and its evaluation
                 self._evaluate()
             while self.step < self.max_steps:
-                self.rate = self.learning_rate
+                self.learning_rate = self._next_learning_rate()
                 yield self.step
+
+    def _next_learning_rate(self):
+        """That of the first group of parameters, or None if the script does not say."""
+        if self.optimizer:
+            return float(self.optimizer.param_groups[0]['lr'])
+        return getattr(self.flags, 'learning_rate', None)
 
     def batches(self):
         """The batches (x, y) of the steps that are left."""
@@ -154,21 +155,22 @@ class Run:
         }
         for loss, _ in evaluated.values():
             self._check_loss(loss)  # a row is not added then, nor a checkpoint written
-        self.log.add(self.step, evaluated, self.rate, self.progress.seconds())
+        self.log.add(self.step, evaluated, self.learning_rate)
+        self.progress.count_row()
         if self.step % self.flags.eval_freq == 0:
             self.log.start_row()
         if self.is_writer:
             self.tensorboard.write(self.history[-1])
-            write_atomically(self.path / 'history.csv', self.log.csv())
+            write_atomically(self.path / 'history.csv', self.log.csv(self.progress.row_seconds))
         self.checkpoints.save()
         self.print(f'step {self.step:>{len(str(self.max_steps))}}  {self.log.line()}')
         self.progress.pause()
 
     def state_dict(self):
-        return {'step': self.step} | self.log.state_dict()
+        return {'step': self.step, 'learning_rate': self.learning_rate} | self.log.state_dict()
 
     def load_state_dict(self, state):
-        self.step = state['step']
+        self.step, self.learning_rate = state['step'], state['learning_rate']
         self.log.load_state_dict(state)
 
     def finish(self, predict=None, filters=None, **figures):

@@ -1,5 +1,6 @@
 """The flags that every PyTorch network has, in groups."""
 
+from training.augmentation import AUGMENTATIONS
 from training.flags import add_data_flags, add_optimisation_flags, add_run_flags, fraction, number
 from training.optimisers import OPTIMIZERS
 
@@ -27,7 +28,7 @@ def add_torch_flags(parser, *, out_dir, optimizer, learning_rate, max_steps, bat
     add('--weight_decay', type=number(float, 0), default=0.0, help='L2 penalty; decoupled in adamw')
     add('--label_smoothing', type=fraction, default=0.0, help='share of the target spread over all classes')
     add('--ema', type=fraction, default=0.0, help='decay of a moving average of the weights, evaluated in their place')
-    augment = {'nargs': '?', 'choices': ['none', 'crop'], 'const': 'crop', 'default': 'none'}
+    augment = {'nargs': '?', 'choices': ['none', *AUGMENTATIONS], 'const': 'crop', 'default': 'none'}
     add('--augment', **augment, help='crop flips and shifts the training images at random')
     groups['data'].add_argument(
         '--standardize', action='store_true', help='divide the images by the standard deviation of each channel'

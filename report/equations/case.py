@@ -7,19 +7,18 @@ from itertools import pairwise
 
 import numpy as np
 
-from convnet_pytorch import Conv3x3
+from experiments.best_mlp import Whitening, hard_threshold_, local_, soft_threshold_
+from experiments.muon import Muon
 from gradient_check import eval_numerical_gradient, eval_numerical_gradient_array
-from mlp_pytorch import Whitening, hard_threshold_, local_, soft_threshold_
-from torch_utils import Muon
 from unittests import EXACT, NUMERICAL_ATOL, NUMERICAL_RTOL, GradientTestCase
 
 __all__ = [
     'EXACT',
     'NUMERICAL_ATOL',
     'NUMERICAL_RTOL',
-    'Conv3x3',
     'Muon',
     'ReportTestCase',
+    'SmallImageConv2d',
     'Whitening',
     'hard_threshold_',
     'local_',

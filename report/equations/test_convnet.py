@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gradient_check import eval_numerical_gradient_array
 
-from .case import Conv3x3, ReportTestCase
+from .case import ReportTestCase, SmallImageConv2d
 
 
 class TestReportConvNet(ReportTestCase):
@@ -21,7 +21,7 @@ class TestReportConvNet(ReportTestCase):
     def setUp(self):
         super().setUp()
         B, n_in, n_out, height, width = self.shape = 3, 2, 4, 2, 3  # so small that it is computed as a matrix product
-        self.conv = Conv3x3(n_in, n_out).double()
+        self.conv = SmallImageConv2d(n_in, n_out, 3, padding=1).double()
         self.W, self.b = (p.detach().numpy() for p in self.conv.parameters())
         self.x = self.rng.normal(size=(B, n_in, height, width))
         self.dy = self.rng.normal(size=(B, n_out, height, width))
@@ -44,7 +44,7 @@ class TestReportConvNet(ReportTestCase):
         """Equation 4.1."""
         for B, n_in, n_out, height in self.shapes:
             width = height + 1
-            conv = Conv3x3(n_in, n_out).double()
+            conv = SmallImageConv2d(n_in, n_out, 3, padding=1).double()
             W, bias = (p.detach().numpy() for p in conv.parameters())
             x = self.rng.normal(size=(B, n_in, height, width))
             padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))  # x[u] is padded[u + 1]
@@ -71,7 +71,7 @@ class TestReportConvNet(ReportTestCase):
     def test_eq_conv_cost(self):
         """Equation 4.3."""
         for B, C, C_out, H in self.shapes:
-            conv = Conv3x3(C, C_out)
+            conv = SmallImageConv2d(C, C_out, 3, padding=1)
             self.assertEqual((9 * C + 1) * C_out, sum(p.numel() for p in conv.parameters()))
             with FlopCounterMode(display=False) as counter:
                 conv(torch.zeros(B, C, H, H))
@@ -119,7 +119,7 @@ class TestConvolution(ReportTestCase):
 
     def test_gradients_against_central_differences(self):
         for B, n_in, n_out, height in self.shapes:
-            conv = Conv3x3(n_in, n_out).double()
+            conv = SmallImageConv2d(n_in, n_out, 3, padding=1).double()
             x = torch.tensor(self.rng.normal(size=(B, n_in, height, height)), requires_grad=True)
             dout = self.rng.normal(size=(B, n_out, height, height))
             conv(x).backward(torch.from_numpy(dout))

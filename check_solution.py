@@ -1,0 +1,129 @@
+"""Judges anyone's own answer to the assignment, part by part, and says what to mend first.
+
+    python check_solution.py path/to/their/folder              one answer: a table, and what to do next
+    python check_solution.py submissions/* --csv marks.csv     a class: a row per folder
+    python check_solution.py path --json -                     for programs
+
+It executes what it judges, in processes with limits of time and memory: that contains accidents, not attacks. Judge
+strangers' code in a container or a virtual machine.
+"""
+
+import argparse
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from checking.items import QUESTIONS
+from checking.sandbox import Limits, judge_folder
+from checking.table import as_csv, as_json, first_to_mend, print_row, print_table
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message):
+        self.exit(2, f'{self.prog}: {message}\n')
+
+
+def positive(text):
+    number = float(text)
+    if not 0 < number < 1e6:
+        raise ValueError
+    return number
+
+
+def parser():
+    epilog = 'Exit status: 0 if all parts are right, 1 if any is not, 2 for a wrong call. It executes what it judges.'
+    result = Parser(description=__doc__.splitlines()[0], epilog=epilog, allow_abbrev=False)
+    result.add_argument('folders', nargs='+', metavar='FOLDER', help='folder of a solution, or one above it')
+    result.add_argument(
+        '--question',
+        action='append',
+        choices=QUESTIONS,
+        default=[],
+        help='judge this question alone; may be given again (default: all)',
+    )
+    result.add_argument('--seconds', type=positive, default=10, help='time limit of each part (default: 10)')
+    result.add_argument('--memory', type=positive, default=4, help='memory limit in GiB (default: 4)')
+    result.add_argument('--csv', metavar='FILE', help="write a row per folder; '-' for the standard output")
+    result.add_argument('--json', metavar='FILE', help="write a list of all verdicts; '-' for the standard output")
+    return result
+
+
+def write(text, path):
+    """Writes a file in one go, or to the standard output for '-'."""
+    if path == '-':
+        sys.stdout.write(text)
+        return
+    temporary = Path(f'{path}.{os.getpid()}.tmp')
+    try:
+        temporary.write_text(text, encoding='utf-8')
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def judge(folders, flags, on_result):
+    """{folder: Results}, two processes at a time; on_result(folder, Results) is called in order."""
+    limits = Limits(flags.seconds, int(flags.memory * 2**30))
+    with ThreadPoolExecutor(2) as pool:
+        waiting = {}
+        try:
+            for folder in folders:
+                waiting[folder] = judge_folder(folder, flags.question, limits, pool)
+            judged = {}
+            for folder, wait in waiting.items():
+                judged[folder] = wait()
+                on_result(folder, judged[folder])
+            return judged
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def main(arguments=None):
+    arguments_parser = parser()
+    flags = arguments_parser.parse_args(arguments)
+    folders = list(dict.fromkeys(flags.folders))
+    if len(folders) > 1:  # a class has other files beside its folders
+        folders = [folder for folder in folders if Path(folder).is_dir()] or folders
+    for folder in folders:
+        if not Path(folder).is_dir():
+            arguments_parser.error(f'{folder} is no folder')
+    if flags.csv == flags.json == '-':
+        arguments_parser.error("--csv and --json can't both go to the standard output")
+
+    silent = '-' in (flags.csv, flags.json)
+    width = min(max(map(len, folders)), 40)
+
+    def on_result(folder, results):
+        if silent:
+            return
+        if len(folders) > 1:
+            print_row(folder, results, width, sys.stdout)
+        else:
+            print_table(results, sys.stdout)
+        sys.stdout.flush()
+
+    try:
+        judged = judge(folders, flags, on_result)
+        for path, form in [(flags.csv, as_csv), (flags.json, as_json)]:
+            if path:
+                write(form(judged), path)
+    except FileNotFoundError as error:
+        arguments_parser.error(str(error))
+    except BrokenPipeError:  # the reader, head for one, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        print(f'{arguments_parser.prog}: {error}', file=sys.stderr)
+        return 1
+    return int(any(first_to_mend(results) for results in judged.values()))
+
+
+if __name__ == '__main__':
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

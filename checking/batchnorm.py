@@ -1,0 +1,285 @@
+"""batchnorm_autograd.*, batchnorm_function.*, batchnorm_module, and unchanged_input for batch normalisation."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+
+from . import batchnorm_formulas as formulas
+from .compare import agree, as_array, numeric_gradient, require, rng
+from .solution import build
+from .verdicts import Missing, Note, Wrong
+
+EPS = 0.3  # large enough to see where it stands
+SIZES = [(6, 4), (3, 2)]
+NAMES = {'gamma': ('gam', 'weight', 'scale'), 'beta': ('bet', 'bias', 'shift')}
+
+
+def draw(B, C, dtype=torch.float64, eps=EPS):
+    """Columns of different mean and spread, with the results by the contract: out, and dx, dgamma, dbeta for dout."""
+    r = rng(B)
+    x = r.normal(size=(B, C)) * r.uniform(0.5, 2, C) + r.normal(size=C)
+    gamma, beta, dout = r.normal(size=C), r.normal(size=C), r.normal(size=(B, C))
+    c = SimpleNamespace(B=B, x=x, gamma=gamma, beta=beta, dout=dout, eps=eps, dtype=dtype)
+    c.tolerance = 1e-6 if dtype == torch.float64 else 1e-4
+    c.x_c = x - x.mean(0)
+    c.var = x.var(0)
+    c.rstd = (c.var + eps) ** -0.5
+    c.x_hat = c.x_c * c.rstd
+    c.out = gamma * c.x_hat + beta
+    c.dgamma, c.dbeta = (dout * c.x_hat).sum(0), dout.sum(0)
+    c.dx = gamma * c.rstd * (dout - c.dbeta / B - c.x_hat * c.dgamma / B)
+    return c
+
+
+def tensor(array, dtype, requires_grad=False):
+    return torch.tensor(np.asarray(array), dtype=dtype, requires_grad=requires_grad)
+
+
+def autograd_class(solution):
+    return solution.find('custom_batchnorm', 'CustomBatchNormAutograd')
+
+
+def function_class(solution):
+    return solution.find('custom_batchnorm', 'CustomBatchNormManualFunction')
+
+
+def module_class(solution):
+    return solution.find('custom_batchnorm', 'CustomBatchNormManualModule')
+
+
+def vectors(module, C):
+    """Their tensors of C numbers by name, registered or not."""
+    found = dict(module.named_parameters())
+    for name, value in vars(module).items():
+        inner = value.items() if isinstance(value, dict) else [(name, value)]
+        found |= {str(k): v for k, v in inner if isinstance(v, torch.Tensor)}
+    return {name: v for name, v in found.items() if v.numel() == C and v.is_floating_point()}
+
+
+def gamma_and_beta(module, C):
+    """Their gamma and beta: by name, else by the ones and zeros that they start with."""
+    found, result = vectors(module, C), {}
+    for which, parts in NAMES.items():
+        named = [v for name, v in found.items() if any(part in name.lower() for part in parts)]
+        start = [v for v in found.values() if torch.all(v == (1 if which == 'gamma' else 0))]
+        if candidates := named or start:
+            result[which] = candidates[0]
+    if len(result) < 2:
+        raise Wrong(f'there is no {"gamma" if "gamma" not in result else "beta"} of {C} numbers in the module')
+    return result['gamma'], result['beta']
+
+
+def normaliser(cls, c):
+    """Their module with the case's parameters, which are returned too."""
+    module = build(cls, c.x.shape[1], eps=c.eps, epsilon=c.eps)
+    module.to(c.dtype)
+    gamma, beta = gamma_and_beta(module, c.x.shape[1])
+    for theirs, value in [(gamma, c.gamma), (beta, c.beta)]:
+        theirs.data = tensor(value, c.dtype).reshape(theirs.shape)
+    return module, gamma, beta
+
+
+def in_float64_or_32(check, solution, takes_eps=True):
+    """The check in float64; in float32 if their code is made for that alone."""
+    for dtype in (torch.float64, torch.float32):
+        try:
+            for sizes in SIZES:
+                check(solution, draw(*sizes, dtype))
+        except RuntimeError as error:
+            if isinstance(error, NotImplementedError) or dtype == torch.float32 or 'dtype' not in type_words(error):
+                raise
+        else:
+            return None if dtype == torch.float64 else Note('works in float32 alone')
+
+
+def type_words(error):
+    """'dtype' if the exception complains about a mixture of precisions."""
+    text = str(error).lower()
+    return 'dtype' if any(word in text for word in ('dtype', 'double', 'float', 'type')) else ''
+
+
+def forward_of(cls):
+    def check(solution, c):
+        module, _, _ = normaliser(cls(solution), c)
+        out = as_array(module(tensor(c.x, c.dtype)), c.x.shape, 'forward')
+        require(out, [c.out], formulas.FORWARD, c, 'forward')
+
+    return check
+
+
+def gradients_through(call, c, gamma, beta):
+    """Gradients at x, gamma and beta of Σ call(x) · dout."""
+    x = tensor(c.x, c.dtype, requires_grad=True)
+    out = call(x)
+    wanted = {'x': x, 'gamma': gamma, 'beta': beta}
+    for name, value in wanted.items():
+        if not value.requires_grad:
+            raise Wrong(f'{name} gets no gradient', 'it is a plain tensor: nn.Parameter makes it one that learns')
+    if not out.requires_grad:
+        raise Wrong('the result is cut off from its arguments: no gradient reaches them', 'detach, .data or no_grad?')
+    grads = torch.autograd.grad(out, list(wanted.values()), tensor(c.dout, c.dtype), allow_unused=True)
+    return dict(zip(wanted, grads, strict=True))
+
+
+def judge_gradients(found, c, forward):
+    """Wrong unless each is the gradient by the contract, or that of their own forward: forward(x, gamma, beta)."""
+    own = {
+        'x': lambda: numeric_gradient(lambda x: forward(x, c.gamma, c.beta), c.x, c.dout),
+        'gamma': lambda: numeric_gradient(lambda g: forward(c.x, g, c.beta), c.gamma, c.dout),
+        'beta': lambda: numeric_gradient(lambda b: forward(c.x, c.gamma, b), c.beta, c.dout),
+    }
+    exact = {'x': c.dx, 'gamma': c.dgamma, 'beta': c.dbeta}
+    for name, theirs in found.items():
+        rights = [exact[name], by_own_output(forward, c)[name]]
+        if c.dtype == torch.float64:
+            rights.append(own[name]())
+        if theirs is None:
+            theirs = np.zeros_like(exact[name])  # what None means, and right if forward does not use it
+        theirs = as_array(theirs, theirs.shape, name)
+        if name != 'x' and theirs.size == exact[name].size:
+            theirs = theirs.reshape(exact[name].shape)
+        theirs = as_array(theirs, exact[name].shape, f'the gradient of {name}')
+        require(theirs, rights, formulas.GRADIENTS[name], c, f'the gradient of {name}')
+
+
+def by_own_output(forward, c):
+    """The closed form with the normalised input that their forward has: a wrong variance is forward's fault alone."""
+    with np.errstate(all='ignore'):
+        x_hat = (np.asarray(forward(c.x, c.gamma, c.beta), np.float64) - c.beta) / c.gamma
+        dgamma = (c.dout * x_hat).sum(0)
+        dx = c.gamma * x_hat / c.x_c * (c.dout - c.dbeta / c.B - x_hat * dgamma / c.B)
+    return {'x': dx, 'gamma': dgamma, 'beta': c.dbeta}
+
+
+def batchnorm_autograd_forward(solution):
+    return in_float64_or_32(forward_of(autograd_class), solution)
+
+
+def batchnorm_autograd_gradients(solution):
+    def check(solution, c):
+        module, gamma, beta = normaliser(autograd_class(solution), c)
+        found = gradients_through(module, c, gamma, beta)
+
+        def forward(x, g, b):
+            for theirs, value in [(gamma, g), (beta, b)]:
+                theirs.data.copy_(tensor(value, c.dtype).reshape(theirs.shape))
+            return module(tensor(x, c.dtype)).detach().numpy()
+
+        judge_gradients(found, c, forward)
+
+    note = in_float64_or_32(check, solution)
+    return note or unregistered(autograd_class(solution))
+
+
+def unregistered(cls):
+    """A Note if an optimiser would not see gamma and beta."""
+    module = build(cls, 4)
+    gamma, beta = gamma_and_beta(module, 4)
+    known = {id(p) for p in module.parameters()}
+    if id(gamma) not in known or id(beta) not in known:
+        return Note('parameters() does not know gamma or beta: an optimiser would not train them')
+
+
+def applied(solution, c, x, gamma, beta):
+    return function_class(solution).apply(x, gamma, beta, c.eps)
+
+
+def batchnorm_function_forward(solution):
+    def check(solution, c):
+        out = applied(solution, c, *(tensor(a, c.dtype) for a in (c.x, c.gamma, c.beta)))
+        require(as_array(out, c.x.shape, 'forward'), [c.out], formulas.FORWARD, c, 'forward')
+
+    return in_float64_or_32(check, solution)
+
+
+def batchnorm_function_gradients(solution):
+    def check(solution, c):
+        gamma, beta = (tensor(a, c.dtype, requires_grad=True) for a in (c.gamma, c.beta))
+        found = gradients_through(lambda x: applied(solution, c, x, gamma, beta), c, gamma, beta)
+        judge_gradients(found, c, lambda *a: applied(solution, c, *(tensor(v, c.dtype) for v in a)).numpy())
+
+    return in_float64_or_32(check, solution)
+
+
+def batchnorm_function_needs_input_grad(solution):
+    """backward has to give None for an input that needs no gradient."""
+    cls, returned = function_class(solution), []
+    if 'backward' not in vars(cls):
+        raise Missing('CustomBatchNormManualFunction has no backward')
+    theirs = vars(cls)['backward']
+    function = theirs.__func__ if isinstance(theirs, staticmethod) else theirs
+
+    def recording(ctx, *dout):
+        result = function(ctx, *dout)
+        returned.append(result)
+        return result
+
+    def check(solution, c):
+        for needs in [(True, False, False), (False, True, False), (False, False, True)]:
+            inputs = [tensor(a, c.dtype, requires_grad=n) for a, n in zip((c.x, c.gamma, c.beta), needs, strict=True)]
+            returned.clear()
+            applied(solution, c, *inputs).backward(tensor(c.dout, c.dtype))
+            for name, need, grad in zip(('input', 'gamma', 'beta'), needs, returned[-1], strict=False):
+                if need and grad is None:
+                    raise Wrong(f'backward gives None for {name}, which needs a gradient')
+                if not need and grad is not None:
+                    hint = f'ask ctx.needs_input_grad[{("input", "gamma", "beta").index(name)}] first'
+                    raise Wrong(f'backward computes the gradient of {name}, which nobody needs', hint)
+
+    try:
+        cls.backward = staticmethod(recording)
+        return in_float64_or_32(check, solution)
+    finally:
+        cls.backward = theirs
+
+
+def batchnorm_module(solution):
+    def check(solution, c):
+        module, gamma, beta = normaliser(module_class(solution), c)
+        out = as_array(module(tensor(c.x, c.dtype)), c.x.shape, 'forward')
+        g, b = (tensor(a, c.dtype, requires_grad=True) for a in (c.gamma, c.beta))
+        own = {'out': None, 'grads': {}}
+        try:  # their function's own mistakes have items of their own
+            own['out'] = applied(solution, c, tensor(c.x, c.dtype), g, b).detach().numpy()
+            own['grads'] = gradients_through(lambda x: applied(solution, c, x, g, b), c, g, b)
+        except Exception:
+            own['grads'] = {}
+        rights = [c.out] if own['out'] is None else [c.out, own['out']]
+        require(out, rights, formulas.FORWARD, c, 'forward')
+        found = gradients_through(module, c, gamma, beta)
+        exact = {'x': c.dx, 'gamma': c.dgamma, 'beta': c.dbeta}
+        for name, grad in found.items():
+            if grad is None:
+                raise Wrong(f'no gradient reaches {name}')
+            rights = [exact[name]]
+            if own['grads'].get(name) is not None:
+                rights.append(own['grads'][name].detach().numpy().reshape(exact[name].shape))
+            theirs = grad.detach().numpy().astype(np.float64).reshape(exact[name].shape)
+            require(theirs, rights, formulas.GRADIENTS[name], c, f'the gradient of {name}')
+
+    note = in_float64_or_32(check, solution)
+    return note or unregistered(module_class(solution))
+
+
+def unchanged_input(solution):
+    """Forward and backward passes of the three leave x, gamma, beta and dout as they are."""
+    c, judged = draw(6, 4, torch.float32), 0
+    for cls in (autograd_class, function_class, module_class):
+        given = {name: tensor(getattr(c, name), c.dtype) for name in ('x', 'gamma', 'beta', 'dout')}
+        try:
+            if cls is function_class:
+                tracked = [given[n].detach().requires_grad_() for n in ('x', 'gamma', 'beta')]  # of the same storage
+                out = function_class(solution).apply(*tracked, c.eps)
+            else:
+                out = normaliser(cls(solution), c)[0](given['x'].detach().requires_grad_())
+            out.backward(given['dout'])
+        except Exception:
+            continue  # another item tells
+        judged += 1
+        for name, value in given.items():
+            if not torch.equal(value, tensor(getattr(c, name), c.dtype)):
+                hint = f'it works in place on {name}'
+                raise Wrong(f'{cls(solution).__name__} writes into {name}', hint)
+    if not judged:
+        raise Missing('cannot be judged: no batch normalisation runs yet')

@@ -1,0 +1,275 @@
+"""mlp_numpy.forward and mlp_numpy.gradients: how the MLP joins their own modules, whatever these compute.
+
+Each call of a module's forward and backward is recorded. The MLP is right if the modules were called in the right
+order, each with what the one before gave; so a wrong softmax is not the MLP's fault. Failing that, its gradients are
+right if they are those of its own loss by central differences.
+"""
+
+import contextlib
+import inspect
+from types import SimpleNamespace
+
+import numpy as np
+
+from .compare import agree, as_array, factor_of, numeric_gradient, rng
+from .linear import class_of as linear_class
+from .linear import stored_in_out
+from .solution import ASKED_OF_MLP, Linear, backward, build, forward_name, run
+from .verdicts import Crashed, Missing, Note, Wrong
+
+SIZES = [(5, 4, (7, 6), 3), (1, 4, (6,), 3)]  # batch, inputs, hidden layers, classes
+SQUARE = (5, 5, (5, 5), 5)
+
+
+class Call(SimpleNamespace):
+    """A module with what went in and came out, copied."""
+
+
+@contextlib.contextmanager
+def recorded(solution):
+    """The calls of all their modules' forward and backward passes, in order, as a pair of lists."""
+    namespaces = [solution.file('modules'), solution.file('mlp_numpy')]
+    classes = {c for n in namespaces for c in vars(n).values() if inspect.isclass(c) and hasattr(c, 'backward')}
+    mlp = mlp_class(solution)
+    calls, undo = ([], []), []
+    try:
+        for cls in classes - {mlp}:
+            for name, list_of_calls in zip((forward_name(cls), 'backward'), calls, strict=True):
+                if name in vars(cls):
+                    undo.append((cls, name, vars(cls)[name]))
+                    setattr(cls, name, recording(vars(cls)[name], list_of_calls))
+        yield calls
+    finally:
+        for cls, name, method in undo:
+            setattr(cls, name, method)
+
+
+def recording(method, calls):
+    function = method.__func__ if isinstance(method, staticmethod) else method
+
+    def wrapper(self, value, *more, **options):
+        call = Call(module=self, given=copied(value), out=None)
+        calls.append(call)
+        inner = (value,) if isinstance(method, staticmethod) else (self, value)
+        out = function(*inner, *more, **options)
+        call.out = copied(out)
+        return out
+
+    return wrapper
+
+
+def copied(value):
+    return np.array(value, np.float64) if isinstance(value, np.ndarray) else value
+
+
+def mlp_class(solution):
+    return solution.find('mlp_numpy', 'MLP')
+
+
+def draw(B, n_in, hidden, C):
+    r = rng(B)
+    sizes = [n_in, *hidden, C]
+    labels = r.integers(C, size=B)
+    params = [(r.normal(size=(o, i)), r.normal(size=o)) for i, o in zip(sizes, sizes[1:], strict=False)]
+    dout = r.normal(size=(B, C))
+    return SimpleNamespace(
+        B=B,
+        n_in=n_in,
+        hidden=hidden,
+        C=C,
+        sizes=sizes,
+        x=r.normal(size=(B, n_in)),
+        dout=dout,
+        params=params,
+        t=np.eye(C)[labels],
+    )
+
+
+def network(solution, c):
+    """Their MLP with the case's parameters, its linear layers in order, and the calls of a forward pass."""
+    mlp = build(mlp_class(solution), c.n_in, list(c.hidden), c.C, **ASKED_OF_MLP)
+    linears = layers_of(solution, mlp, c)
+    for linear, (W, b) in zip(linears, c.params, strict=True):
+        linear.set(W, b)
+    return mlp, linears
+
+
+def layers_of(solution, mlp, c):
+    """Its linear layers in the order of their use, whatever attributes hold them."""
+    with recorded(solution) as (forward, _):
+        run(mlp, c.x.copy())
+    used = []
+    for call in forward:
+        if isinstance(call.module, linear_class(solution)) and all(call.module is not m for m in used):
+            used.append(call.module)
+    if not used:
+        raise Missing('cannot be judged: its forward pass calls no LinearModule')
+    if len(used) != len(c.params):
+        raise Wrong(
+            f'{len(used)} linear layers are used, expected {len(c.params)} for the hidden layers {list(c.hidden)}',
+            'is the last layer, or the first, left out of the list?' if len(used) < len(c.params) else '',
+        )
+    is_in_out = stored_in_out(solution)
+    return [Linear(m, i, o, is_in_out) for m, i, o in zip(used, c.sizes, c.sizes[1:], strict=False)]
+
+
+def is_softmax(module):
+    return 'softmax' in type(module).__name__.lower()
+
+
+def check_chain(solution, calls, x, out, c):
+    """Wrong unless the forward calls are linear, activation, ..., linear, softmax, each fed with the one before."""
+    kinds = [
+        'linear'
+        if isinstance(k.module, linear_class(solution))
+        else 'softmax'
+        if is_softmax(k.module)
+        else 'activation'
+        for k in calls
+    ]
+    expected = ['linear', 'activation'] * len(c.hidden) + ['linear', 'softmax']
+    if kinds != expected:
+        hint = ''
+        if kinds[-3:] == ['linear', 'activation', 'softmax']:
+            hint = 'an activation stands between the last linear layer and the softmax'
+        elif 'softmax' not in kinds:
+            hint = 'the softmax at the end is missing'
+        elif kinds == [k for k in expected if k != 'activation']:
+            hint = 'the activations between the layers are missing'
+        elif kinds.count('softmax') > 1:
+            hint = 'softmax belongs at the end alone'
+        raise Wrong(f'the modules in a row are {", ".join(kinds)}; expected {", ".join(expected)}', hint)
+    value = x
+    for number, call in enumerate(calls, 1):
+        if not agree(call.given, value):
+            turned = np.shape(call.given) == x.shape and agree(call.given, x.reshape(x.shape[::-1]).T)
+            hint = 'the samples are mixed: a reshape for a transpose, or the other way round' if turned else ''
+            raise Wrong(f'module {number} ({kinds[number - 1]}) does not get what the one before it gives', hint)
+        value = call.out
+    if not agree(out, value):
+        raise Wrong('what is returned is not what the last module gives')
+
+
+def mlp_numpy_forward(solution):
+    for sizes in SIZES:
+        c = draw(*sizes)
+        mlp, _ = network(solution, c)
+        with recorded(solution) as (calls, _):
+            out = run(mlp, c.x.copy())
+        check_chain(solution, calls, c.x, as_array(out, (c.B, c.C), 'forward'), c)
+    try:
+        run(build(mlp_class(solution), 4, [], 3, **ASKED_OF_MLP), c.x.copy())
+    except Exception as error:
+        return Note(f'raises {type(error).__name__} where there is no hidden layer (n_hidden = [])')
+
+
+def gradient_calls(solution, c):
+    """Their linear layers after a backward pass, its calls, and those of the forward pass."""
+    mlp, linears = network(solution, c)
+    with recorded(solution) as (forward, back):
+        run(mlp, c.x.copy())
+        for linear in linears:  # so that what is not computed is seen
+            for name in ('weight', 'bias'):
+                key = getattr(linear, name)
+                if linear.grads is not linear.params:
+                    linear.grads[key] = np.zeros_like(linear.params[key])
+        backward(mlp, c.dout.copy())
+    return mlp, linears, forward, back
+
+
+def check_back(solution, linears, forward, back, c):
+    """Wrong unless the backward calls are the forward ones in reverse, each fed with the gradient of the one before."""
+    order, got = [call.module for call in reversed(forward)], [call.module for call in back]
+    if len(got) < len(order) and all(a is b for a, b in zip(order, got, strict=False)):
+        first = isinstance(order[len(got)], linear_class(solution)) and len(got) == len(order) - 1
+        what = 'the first linear layer' if first else f'module {len(order) - len(got)} and those below it'
+        raise Wrong(f'backward never reaches {what}', f'the gradients of {what} stay 0: it never learns')
+    if len(got) != len(order) or any(a is not b for a, b in zip(order, got, strict=True)):
+        same = len(got) == len(order) and all(a is b for a, b in zip(reversed(order), got, strict=True))
+        hint = (
+            'backward goes from the first module to the last: it has to go from the last to the first' if same else ''
+        )
+        if left_out := [i for i, module in enumerate(order) if all(module is not m for m in got)]:
+            kind = type(order[left_out[0]]).__name__
+            hint = hint or f'the backward pass of module {len(order) - left_out[0]}, a {kind}, is never called'
+        raise Wrong("the modules' backward passes are not called once each, from the last to the first", hint)
+    value = c.dout
+    for number, call in zip(range(len(back), 0, -1), back, strict=True):
+        if not agree(call.given, value):
+            hint = wrong_weights(call.given, linears, back, c) or factor_of(call.given, value, c)
+            if any(agree(call.given, earlier.given) for earlier in back[: len(back) - number]):
+                hint = 'it is given what the module after it was given: is the result of backward passed on?'
+            raise Wrong(f'module {number} is not given the gradient that the module after it returns', hint)
+        value = call.out
+
+
+def wrong_weights(given, linears, back, c):
+    """A sentence, if what was passed down is some gradient times the weights of another layer than the next one."""
+    douts = [call.given for call in back if call.given is not None]
+    names = [f'layer {i}' for i in range(1, len(linears) + 1)]
+    for name, (W, _) in zip(names, c.params, strict=True):
+        for dout in douts:
+            if dout.shape[1] == W.shape[0] and agree(given, dout @ W):
+                return f'it was multiplied with the weights of {name}: each layer passes on dout times its own weights'
+    return ''
+
+
+def mlp_numpy_gradients(solution):
+    for sizes in SIZES:
+        c = draw(*sizes)
+        try:
+            mlp, linears, forward, back = gradient_calls(solution, c)
+        except NotImplementedError:
+            raise
+        except Exception as error:
+            require_forward(solution, c)
+            raise Crashed(error, hint_of_square(solution)) from error
+        if all_right(mlp, linears, c):
+            continue
+        require_forward(solution, c)
+        check_back(solution, linears, forward, back, c)
+        return Note('joins the modules rightly; what it computes follows from a module that is wrong')
+
+
+def require_forward(solution, c):
+    """Missing unless the forward pass joins the modules rightly: what follows from it is not charged twice."""
+    mlp, _ = network(solution, c)
+    with recorded(solution) as (calls, _):
+        out = run(mlp, c.x.copy())
+    try:
+        check_chain(solution, calls, c.x, as_array(out, (c.B, c.C), 'forward'), c)
+    except Wrong:
+        raise Missing('cannot be judged before mlp_numpy.forward is right') from None
+
+
+def all_right(mlp, linears, c):
+    """Whether the layers' gradients are those of its own loss by central differences."""
+    for linear, (W, b) in zip(linears, c.params, strict=True):
+        try:
+            found = {name: linear.grad(name).copy() for name in ('weight', 'bias')}
+        except (Missing, Wrong):
+            return False
+
+        def out(W, b, linear=linear):
+            linear.set(W, b)
+            return run(mlp, c.x.copy())
+
+        numeric_W = numeric_gradient(lambda v, b=b, out=out: out(v, b), W, c.dout)
+        numeric_b = numeric_gradient(lambda v, W=W, out=out: out(W, v), b, c.dout)
+        linear.set(W, b)
+        if not agree(found['weight'], numeric_W) or not agree(found['bias'], numeric_b):
+            return False
+    return True
+
+
+def hint_of_square(solution):
+    """What equal sizes tell about a backward pass that raises otherwise."""
+    c = draw(*SQUARE)
+    try:
+        _, linears, forward, back = gradient_calls(solution, c)
+        check_back(solution, linears, forward, back, c)
+    except Wrong as wrong:
+        return wrong.hint or wrong.detail
+    except Exception:
+        return ''
+    return ''

@@ -1,0 +1,101 @@
+"""What a check says: right, wrong, crash or missing, by how much, and why."""
+
+import linecache
+import traceback
+from pathlib import Path
+from typing import NamedTuple
+
+RIGHT, WRONG, CRASH, MISSING = 'right', 'wrong', 'crash', 'missing'
+HERE = Path(__file__).resolve().parent
+
+
+class Result(NamedTuple):
+    """An item's verdict, with the detail that a student reads and the hint that was earned; both may be empty."""
+
+    item: str
+    verdict: str
+    detail: str = ''
+    hint: str = ''
+
+
+class Note(NamedTuple):
+    """What a check returns that finds nothing wrong and has something to say all the same."""
+
+    detail: str
+    hint: str = ''
+
+
+class Wrong(Exception):
+    """The part computes something else."""
+
+    def __init__(self, detail, hint=''):
+        super().__init__(detail)
+        self.detail, self.hint = detail, hint
+
+
+class Missing(Exception):
+    """The part is not written, or cannot be judged before another one works."""
+
+
+class Unimportable(Exception):
+    """A file of theirs that ended or hung the process that imported it; the message says how."""
+
+
+class Crashed(Exception):
+    """The part raised, and it is known which mistake does that."""
+
+    def __init__(self, error, hint=''):
+        super().__init__(str(error))
+        self.error, self.hint = error, hint
+
+
+def place(error, folder=None):
+    """'modules.py:12, `return y @ W`' of the last line in their code that the exception passed, or ''."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f'{Path(error.filename).name}:{error.lineno}'
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if path.resolve().is_relative_to(HERE) or (folder and not path.resolve().is_relative_to(folder)):
+            continue
+        line = (frame.line or linecache.getline(frame.filename, frame.lineno)).strip()
+        return f'{path.name}:{frame.lineno}' + (f', `{line[:80]}`' if line else '')
+    return ''
+
+
+def describe(error, folder=None):
+    """A line about an exception in their code: what it is, and where."""
+    text = ' '.join(str(error).split())[:200]
+    if isinstance(error, ModuleNotFoundError):
+        what = f'needs the package {error.name}, which is not installed'
+    elif isinstance(error, MemoryError) or "can't allocate memory" in text:
+        what = 'asks for more memory than it may have'
+    elif 'CUDA' in text or 'NVIDIA' in text:
+        what = f'needs a GPU, and there is none here: {text}'
+    else:
+        what = f'{type(error).__name__}: {text}' if text else type(error).__name__
+    where = place(error, folder)
+    return f'{what} ({where})' if where else what
+
+
+def judged(item, check, solution):
+    """The Result of a check: a function of a solution that returns None or a Note, or raises.
+
+    Whatever their code raises is theirs, SystemExit too; only an interrupt from the keyboard ends the judging.
+    """
+    try:
+        note = check(solution)
+    except Wrong as wrong:
+        return Result(item, WRONG, wrong.detail, wrong.hint)
+    except Missing as missing:
+        return Result(item, MISSING, str(missing))
+    except NotImplementedError as error:
+        return Result(item, MISSING, f'not written yet ({place(error, solution.folder) or "NotImplementedError"})')
+    except Crashed as crashed:
+        return Result(item, CRASH, describe(crashed.error, solution.folder), crashed.hint)
+    except Unimportable as error:
+        return Result(item, CRASH, str(error))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        return Result(item, CRASH, describe(error, solution.folder))
+    return Result(item, RIGHT, *(note or ()))
