@@ -10,21 +10,33 @@ def _forward(c, var=None, mean=None, gamma=None, beta=None, scale=None):
 
 
 FORWARD = [
-    ("the variance is divided by B − 1, Bessel's correction: by B it should be", lambda c: _forward(c, c.x.var(0, ddof=1))),
+    (
+        "the variance is divided by B − 1, Bessel's correction: by B it should be",
+        lambda c: _forward(c, c.x.var(0, ddof=1)),
+    ),
     ('eps stands outside the root', lambda c: _forward(c, scale=1 / (c.var**0.5 + c.eps))),
-    ('eps stands outside the root, and the deviation is divided by B − 1', lambda c: _forward(c, scale=1 / (c.x.std(0, ddof=1) + c.eps))),
+    (
+        'eps stands outside the root, and the deviation is divided by B − 1',
+        lambda c: _forward(c, scale=1 / (c.x.std(0, ddof=1) + c.eps)),
+    ),
     ('eps is left out', lambda c: _forward(c, scale=c.var**-0.5)),
     ('eps is 1e-5 whatever was asked for', lambda c: _forward(c, scale=(c.var + 1e-5) ** -0.5)),
     ('eps is 1e-8 whatever was asked for', lambda c: _forward(c, scale=(c.var + 1e-8) ** -0.5)),
     ('eps is squared', lambda c: _forward(c, scale=(c.var + c.eps**2) ** -0.5)),
     ('eps is subtracted', lambda c: _forward(c, scale=(c.var - c.eps) ** -0.5)),
     ('the root is missing: it is divided by the variance', lambda c: _forward(c, scale=1 / (c.var + c.eps))),
-    ('the root of the variance is divided by, eps added after both roots', lambda c: _forward(c, scale=1 / (c.var**0.5 + c.eps**0.5))),
+    (
+        'the root of the variance is divided by, eps added after both roots',
+        lambda c: _forward(c, scale=1 / (c.var**0.5 + c.eps**0.5)),
+    ),
     ('it is multiplied by the deviation, not divided', lambda c: _forward(c, scale=(c.var + c.eps) ** 0.5)),
     ('the mean is not subtracted', lambda c: _forward(c, mean=0)),
     ('the mean is subtracted after the division', lambda c: c.gamma * (c.x * c.rstd - c.x.mean(0)) + c.beta),
     ('the variance is not divided by', lambda c: _forward(c, scale=1)),
-    ('the variance is the mean of the squares: the mean is not subtracted first', lambda c: _forward(c, (c.x**2).mean(0))),
+    (
+        'the variance is the mean of the squares: the mean is not subtracted first',
+        lambda c: _forward(c, (c.x**2).mean(0)),
+    ),
     ('the variance is a sum: 1/B is missing', lambda c: _forward(c, c.var * c.B)),
     ('gamma is left out', lambda c: _forward(c, gamma=1)),
     ('beta is left out', lambda c: _forward(c, beta=0)),
@@ -44,15 +56,39 @@ INPUT = [
     ('the division by the deviation is left out', lambda c: c.dx / c.rstd),
     ('it is divided by the variance, not by its root', lambda c: c.dx * c.rstd),
     ('it is multiplied by the deviation, not divided', lambda c: c.dx / c.rstd**2),
-    ("1/B is missing in the mean's and the variance's path", lambda c: c.gamma * c.rstd * (c.dout - c.dbeta - c.x_hat * c.dgamma)),
+    (
+        "1/B is missing in the mean's and the variance's path",
+        lambda c: c.gamma * c.rstd * (c.dout - c.dbeta - c.x_hat * c.dgamma),
+    ),
     ("1/B is missing in the mean's path", lambda c: c.gamma * c.rstd * (c.dout - c.dbeta - c.x_hat * c.dgamma / c.B)),
-    ("1/B is missing in the variance's path", lambda c: c.gamma * c.rstd * (c.dout - c.dbeta / c.B - c.x_hat * c.dgamma)),
-    ("the sign of the mean's path is wrong", lambda c: c.gamma * c.rstd * (c.dout + c.dbeta / c.B - c.x_hat * c.dgamma / c.B)),
-    ("the sign of the variance's path is wrong", lambda c: c.gamma * c.rstd * (c.dout - c.dbeta / c.B + c.x_hat * c.dgamma / c.B)),
-    ("in the variance's path the centred input stands for the normalised one", lambda c: c.gamma * c.rstd * (c.dout - c.dbeta / c.B - c.x_c * c.dgamma / c.B)),
-    ("in the variance's path gamma's gradient is of centred input", lambda c: c.gamma * c.rstd * (c.dout - c.dbeta / c.B - c.x_hat * (c.dout * c.x_c).sum(0) / c.B)),
-    ("the variance's path is half of what it should be: 2 (x − mean) / B", lambda c: c.gamma * c.rstd * (c.dout - c.dbeta / c.B - c.x_hat * c.dgamma / c.B / 2)),
-    ("the variance's path is twice what it should be: −½ (var + eps)^(−3/2)", lambda c: c.gamma * c.rstd * (c.dout - c.dbeta / c.B - 2 * c.x_hat * c.dgamma / c.B)),
+    (
+        "1/B is missing in the variance's path",
+        lambda c: c.gamma * c.rstd * (c.dout - c.dbeta / c.B - c.x_hat * c.dgamma),
+    ),
+    (
+        "the sign of the mean's path is wrong",
+        lambda c: c.gamma * c.rstd * (c.dout + c.dbeta / c.B - c.x_hat * c.dgamma / c.B),
+    ),
+    (
+        "the sign of the variance's path is wrong",
+        lambda c: c.gamma * c.rstd * (c.dout - c.dbeta / c.B + c.x_hat * c.dgamma / c.B),
+    ),
+    (
+        "in the variance's path the centred input stands for the normalised one",
+        lambda c: c.gamma * c.rstd * (c.dout - c.dbeta / c.B - c.x_c * c.dgamma / c.B),
+    ),
+    (
+        "in the variance's path gamma's gradient is of centred input",
+        lambda c: c.gamma * c.rstd * (c.dout - c.dbeta / c.B - c.x_hat * (c.dout * c.x_c).sum(0) / c.B),
+    ),
+    (
+        "the variance's path is half of what it should be: 2 (x − mean) / B",
+        lambda c: c.gamma * c.rstd * (c.dout - c.dbeta / c.B - c.x_hat * c.dgamma / c.B / 2),
+    ),
+    (
+        "the variance's path is twice what it should be: −½ (var + eps)^(−3/2)",
+        lambda c: c.gamma * c.rstd * (c.dout - c.dbeta / c.B - 2 * c.x_hat * c.dgamma / c.B),
+    ),
     ('eps is left out', lambda c: _dx(c, c.var**-0.5)),
     ("B − 1 stands where B should, Bessel's correction", lambda c: _dx(c, (c.x.var(0, ddof=1) + c.eps) ** -0.5)),
     ('dout is returned as it is', lambda c: c.dout),

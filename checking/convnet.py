@@ -30,7 +30,10 @@ def usual(x, bn, training):
 # What people do in the place of the pool, and of batch norm and ReLU; the sentence says it.
 VARIANTS = [
     ('the pools take the average, not the maximum', {'pool': lambda x: F.avg_pool2d(x, 3, 2, 1)}),
-    ('the pools take the average, and leave out the padding', {'pool': lambda x: F.avg_pool2d(x, 3, 2, 1, count_include_pad=False)}),
+    (
+        'the pools take the average, and leave out the padding',
+        {'pool': lambda x: F.avg_pool2d(x, 3, 2, 1, count_include_pad=False)},
+    ),
     ('the pools are 2x2: Table 1 has 3x3, stride 2, padding 1', {'pool': lambda x: F.max_pool2d(x, 2, 2)}),
     ("the pools' stride is 3, PyTorch's default: Table 1 has 2", {'pool': lambda x: F.max_pool2d(x, 3, padding=1)}),
     ('the pools round up', {'pool': lambda x: F.max_pool2d(x, 3, 2, 1, ceil_mode=True)}),
@@ -76,7 +79,11 @@ def check_layers(net, convs, bns, linears):
             f'Table 1 has {len(expected)}, with {", ".join(map(str, expected))}',
         )
     for number, conv in enumerate(convs, 1):
-        got = (tuple(conv.kernel_size), tuple(conv.stride), conv.padding if conv.padding == 'same' else tuple(conv.padding))
+        got = (
+            tuple(conv.kernel_size),
+            tuple(conv.stride),
+            conv.padding if conv.padding == 'same' else tuple(conv.padding),
+        )
         if got not in {((3, 3), (1, 1), (1, 1)), ((3, 3), (1, 1), 'same')}:
             hint = 'Table 1 has 3x3 filters, stride 1 and padding 1'
             raise Wrong(f'convolution {number} has filters {got[0]}, stride {got[1]}, padding {got[2]}', hint)

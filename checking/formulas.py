@@ -12,6 +12,10 @@ def _softmax(x, axis=1, m=None):
     return e / e.sum(axis=axis, keepdims=True)
 
 
+def _e(x):
+    return np.exp(x - x.max(axis=1, keepdims=True))
+
+
 LINEAR_FORWARD = [
     ('the bias is left out', lambda c: c.x @ c.W.T),
     ('the bias is subtracted', lambda c: c.x @ c.W.T - c.b),
@@ -65,7 +69,7 @@ ACTIVATION_FORWARD = [
     ('it is a plain ReLU: the negative side is cut off', lambda c: np.maximum(c.x, 0)),
     ('the sides are exchanged', lambda c: np.where(c.x > 0, c.slope * c.x, c.x)),
     ('the slope has the wrong sign', lambda c: np.where(c.x > 0, c.x, -c.slope * c.x)),
-    ('the constructor\'s argument is ignored', lambda c: c.with_slope(c.default)),
+    ("the constructor's argument is ignored", lambda c: c.with_slope(c.default)),
     ('the slope is 0.01 whatever was asked for', lambda c: np.where(c.x > 0, c.x, 0.01 * c.x)),
     ('the − 1 is missing: α exp(x)', lambda c: np.where(c.x > 0, c.x, c.slope * np.exp(c.x))),
     ('the 1 is inside the exponential', lambda c: np.where(c.x > 0, c.x, c.slope * np.exp(c.x - 1))),
@@ -81,7 +85,10 @@ ACTIVATION_INPUT = [
     ('the derivative is that of a plain ReLU: 0 for negative inputs', lambda c: c.dout * (c.x > 0)),
     ('the sides are exchanged', lambda c: c.dout * np.where(c.x > 0, c.left, 1)),
     ('the mask is taken of dout, not of the input', lambda c: c.dout * np.where(c.dout > 0, 1, c.left)),
-    ('where dout is positive it is cut by the input: max(0, x) for its derivative', lambda c: c.dout * np.maximum(c.x, 0)),
+    (
+        'where dout is positive it is cut by the input: max(0, x) for its derivative',
+        lambda c: c.dout * np.maximum(c.x, 0),
+    ),
     ('dout is multiplied by the output, not by the derivative', lambda c: c.dout * c.out),
     ('dout is multiplied by the input, not by the derivative', lambda c: c.dout * c.x),
     ('the input is masked, not dout', lambda c: c.x * c.derivative),
@@ -89,27 +96,43 @@ ACTIVATION_INPUT = [
     ('dout is left out on the negative side', lambda c: np.where(c.x > 0, c.dout, c.left)),
     ('the sign of the negative side is wrong', lambda c: c.dout * np.where(c.x > 0, 1, -c.left)),
     ('α is left out of the derivative', lambda c: c.dout * np.where(c.x > 0, 1, np.exp(c.x))),
-    ('the derivative of the negative side is the output: + α is missing', lambda c: c.dout * np.where(c.x > 0, 1, c.out)),
+    (
+        'the derivative of the negative side is the output: + α is missing',
+        lambda c: c.dout * np.where(c.x > 0, 1, c.out),
+    ),
     ('the derivative of the negative side is the slope α alone', lambda c: c.dout * np.where(c.x > 0, 1, c.slope)),
     ('it is summed over the batch', lambda c: np.tile((c.dout * c.derivative).sum(0), (c.B, 1))),
-    ('the exponential is taken of the output, not of the input', lambda c: c.dout * np.where(c.x > 0, 1, c.slope * np.exp(c.out))),
+    (
+        'the exponential is taken of the output, not of the input',
+        lambda c: c.dout * np.where(c.x > 0, 1, c.slope * np.exp(c.out)),
+    ),
 ]
 SOFTMAX_FORWARD = [
     ('it is normalised over the batch (axis 0), not over the classes', lambda c: _softmax(c.x, axis=0)),
+    ('the sum is taken over the batch (axis 0), not over the classes', lambda c: _e(c.x) / _e(c.x).sum(0)),
     ('it is normalised over all entries of the batch', lambda c: np.exp(c.x) / np.exp(c.x).sum()),
     ('the exponentials are not normalised', lambda c: np.exp(c.x)),
-    ('the exponentials are shifted by the maximum and not normalised', lambda c: np.exp(c.x - c.x.max(1, keepdims=True))),
+    (
+        'the exponentials are shifted by the maximum and not normalised',
+        lambda c: np.exp(c.x - c.x.max(1, keepdims=True)),
+    ),
     ('it is the logarithm of the softmax', lambda c: np.log(_softmax(c.x))),
     ('it is a sigmoid of each entry', lambda c: 1 / (1 + np.exp(-c.x))),
     ('the sign of the exponent is wrong', lambda c: _softmax(-c.x)),
     ('the entries are normalised without the exponential', lambda c: c.x / c.x.sum(1, keepdims=True)),
-    ('the shift is applied to the numerator alone', lambda c: np.exp(c.x - c.x.max(1, keepdims=True)) / np.exp(c.x).sum(1, keepdims=True)),
+    (
+        'the shift is applied to the numerator alone',
+        lambda c: np.exp(c.x - c.x.max(1, keepdims=True)) / np.exp(c.x).sum(1, keepdims=True),
+    ),
     ('softmax is applied twice', lambda c: _softmax(_softmax(c.x))),
     ('it is divided by the maximum, not shifted by it', lambda c: _softmax(c.x / c.x.max(1, keepdims=True))),
     ('an epsilon of 1e-3 or so is added', lambda c: _softmax(c.x) + 1e-3),
 ]
 SOFTMAX_INPUT = [
-    ('it is the derivative of a sigmoid, x (1 − x): the diagonal of the Jacobian alone', lambda c: c.p * (1 - c.p) * c.dout),
+    (
+        'it is the derivative of a sigmoid, x (1 − x): the diagonal of the Jacobian alone',
+        lambda c: c.p * (1 - c.p) * c.dout,
+    ),
     ('only the diagonal term x ⊙ dout is there: − x xᵀ is missing', lambda c: c.p * c.dout),
     ('the diagonal is missing: − x xᵀ dout alone', lambda c: -c.p * (c.p * c.dout).sum(1, keepdims=True)),
     ('the sum is not multiplied by x', lambda c: c.p * c.dout - (c.p * c.dout).sum(1, keepdims=True)),
@@ -121,10 +144,19 @@ SOFTMAX_INPUT = [
     ('dout is ignored', lambda c: c.p * (1 - c.p)),
     ('dout is returned as it is', lambda c: c.dout),
     ('one Jacobian, summed over the batch, is used for every sample', lambda c: c.dout @ _mixed_jacobian(c.p)),
-    ('one Jacobian, that of the mean, is used for every sample', lambda c: c.dout @ (np.diag(c.p.mean(0)) - np.outer(c.p.mean(0), c.p.mean(0)))),
-    ('the Jacobian is I − x xᵀ: the diagonal should be diag(x)', lambda c: c.dout - c.p * (c.p * c.dout).sum(1, keepdims=True)),
+    (
+        'one Jacobian, that of the mean, is used for every sample',
+        lambda c: c.dout @ (np.diag(c.p.mean(0)) - np.outer(c.p.mean(0), c.p.mean(0))),
+    ),
+    (
+        'the Jacobian is I − x xᵀ: the diagonal should be diag(x)',
+        lambda c: c.dout - c.p * (c.p * c.dout).sum(1, keepdims=True),
+    ),
     ('it is x − dout, a formula for softmax and cross entropy together', lambda c: c.p - c.dout),
-    ('the logits stand where the probabilities should', lambda c: c.x * (c.dout - (c.x * c.dout).sum(1, keepdims=True))),
+    (
+        'the logits stand where the probabilities should',
+        lambda c: c.x * (c.dout - (c.x * c.dout).sum(1, keepdims=True)),
+    ),
 ]
 CROSS_ENTROPY_FORWARD = [
     ('it is the sum over the batch, not the mean', lambda c: -np.sum(c.t * np.log(c.p))),
@@ -139,7 +171,10 @@ CROSS_ENTROPY_FORWARD = [
     ('log and sum are exchanged: the logarithm of the batch', lambda c: -np.log(np.sum(c.t * c.p))),
     ('log and mean are exchanged', lambda c: -np.log(np.sum(c.t * c.p) / c.B)),
     ('x and y are exchanged', lambda c: -np.sum(c.p * np.log(np.where(c.t > 0, c.t, 1e-12))) / c.B),
-    ('a binary cross entropy of each class: log(1 − x) does not belong here', lambda c: -np.sum(c.t * np.log(c.p) + (1 - c.t) * np.log(1 - c.p)) / c.B),
+    (
+        'a binary cross entropy of each class: log(1 − x) does not belong here',
+        lambda c: -np.sum(c.t * np.log(c.p) + (1 - c.t) * np.log(1 - c.p)) / c.B,
+    ),
     ('a softmax is taken of what are probabilities already', lambda c: -np.sum(c.t * np.log(_softmax(c.p))) / c.B),
     ('it is the entropy of x, without the labels', lambda c: -np.sum(c.p * np.log(c.p)) / c.B),
     ('only the first sample counts', lambda c: -np.sum(c.t[0] * np.log(c.p[0]))),
@@ -155,8 +190,14 @@ CROSS_ENTROPY_INPUT = [
     ('it is x − y, the gradient of softmax and cross entropy together, at the logits', lambda c: (c.p - c.t) / c.B),
     ('it is x − y, the gradient of softmax and cross entropy together, and 1/B is missing', lambda c: c.p - c.t),
     ('it is y − x, a formula for the logits, with the wrong sign', lambda c: (c.t - c.p) / c.B),
-    ('a scalar stands for a vector: every class has the value of the true one', lambda c: np.tile((-c.t / c.p).sum(1, keepdims=True), (1, c.p.shape[1])) / c.B),
-    ('a scalar stands for a vector, and the sign is lost', lambda c: np.tile((c.t / c.p).sum(1, keepdims=True), (1, c.p.shape[1])) / c.B),
+    (
+        'a scalar stands for a vector: every class has the value of the true one',
+        lambda c: np.tile((-c.t / c.p).sum(1, keepdims=True), (1, c.p.shape[1])) / c.B,
+    ),
+    (
+        'a scalar stands for a vector, and the sign is lost',
+        lambda c: np.tile((c.t / c.p).sum(1, keepdims=True), (1, c.p.shape[1])) / c.B,
+    ),
     ('−1/x is there for every class: the labels are ignored', lambda c: -1 / c.p / c.B),
     ('−1/x is there for every class, and 1/B is missing', lambda c: -1 / c.p),
     ('the logarithm is differentiated as itself: −y log x', lambda c: -c.t * np.log(c.p) / c.B),

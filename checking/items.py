@@ -40,7 +40,12 @@ CHECKS = [
     Item('cross_entropy.forward', 'loss', '1.2'),
     Item('cross_entropy.input', 'loss', '1.2', ('cross_entropy.forward',)),
     Item('mlp_numpy.forward', 'mlp_numpy', '1.2', ('linear.forward', 'activation.forward', 'softmax.forward')),
-    Item('mlp_numpy.gradients', 'mlp_numpy', '1.2', ('mlp_numpy.forward', 'linear.input', 'activation.input', 'softmax.input')),
+    Item(
+        'mlp_numpy.gradients',
+        'mlp_numpy',
+        '1.2',
+        ('mlp_numpy.forward', 'linear.input', 'activation.input', 'softmax.input'),
+    ),
     Item('unchanged_input', 'state', '1.2'),
     Item('repeatable', 'state', '1.2'),
     Item('mlp_pytorch', 'networks', '2'),
@@ -63,7 +68,11 @@ def asked(questions):
     return [
         index
         for index, item in enumerate(CHECKS)
-        if not questions or any(item.question == q or item.question.startswith(f'{q}.') or q.startswith(f'{item.question}.') for q in questions)
+        if not questions
+        or any(
+            item.question == q or item.question.startswith(f'{q}.') or q.startswith(f'{item.question}.')
+            for q in questions
+        )
     ]
 
 

@@ -140,7 +140,9 @@ def after_a_crash(solution, name, error):
     except Exception:
         found, again = {}, error
     rights = truths(solution, c)
-    bad = [part for part in PARTS if not (isinstance(found.get(part), np.ndarray) and agree(found[part], *rights[part]))]
+    bad = [
+        part for part in PARTS if not (isinstance(found.get(part), np.ndarray) and agree(found[part], *rights[part]))
+    ]
     if again is None and name in bad and isinstance(found[name], np.ndarray):
         raise Crashed(error, explain(found[name], rights[name][0], WRONG_FORMULAS[name], c))
     if name == 'input' and bad in ([], ['input']):

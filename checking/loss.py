@@ -151,7 +151,9 @@ def cross_entropy_input(solution):
         found = losses(solution, c, gradient)
         if all(theirs is None for theirs, _ in found):
             raise Missing('backward returns None: not written yet')
-        if any(agree(theirs, exact, tolerance=1e-3) and accepted(theirs, c) for theirs, _ in found if theirs is not None):
+        if any(
+            agree(theirs, exact, tolerance=1e-3) and accepted(theirs, c) for theirs, _ in found if theirs is not None
+        ):
             continue
         theirs, y = found[0]
         theirs = as_array(theirs, (c.B, c.C), 'backward')

@@ -72,8 +72,17 @@ def draw(B, n_in, hidden, C):
     labels = r.integers(C, size=B)
     params = [(r.normal(size=(o, i)), r.normal(size=o)) for i, o in zip(sizes, sizes[1:], strict=False)]
     dout = r.normal(size=(B, C))
-    return SimpleNamespace(B=B, n_in=n_in, hidden=hidden, C=C, sizes=sizes, x=r.normal(size=(B, n_in)), dout=dout,
-                           params=params, t=np.eye(C)[labels])
+    return SimpleNamespace(
+        B=B,
+        n_in=n_in,
+        hidden=hidden,
+        C=C,
+        sizes=sizes,
+        x=r.normal(size=(B, n_in)),
+        dout=dout,
+        params=params,
+        t=np.eye(C)[labels],
+    )
 
 
 def network(solution, c):
@@ -111,7 +120,11 @@ def is_softmax(module):
 def check_chain(solution, calls, x, out, c):
     """Wrong unless the forward calls are linear, activation, ..., linear, softmax, each fed with the one before."""
     kinds = [
-        'linear' if isinstance(k.module, linear_class(solution)) else 'softmax' if is_softmax(k.module) else 'activation'
+        'linear'
+        if isinstance(k.module, linear_class(solution))
+        else 'softmax'
+        if is_softmax(k.module)
+        else 'activation'
         for k in calls
     ]
     expected = ['linear', 'activation'] * len(c.hidden) + ['linear', 'softmax']
@@ -173,7 +186,9 @@ def check_back(solution, linears, forward, back, c):
         raise Wrong(f'backward never reaches {what}', f'the gradients of {what} stay 0: it never learns')
     if len(got) != len(order) or any(a is not b for a, b in zip(order, got, strict=True)):
         same = len(got) == len(order) and all(a is b for a, b in zip(reversed(order), got, strict=True))
-        hint = 'backward goes from the first module to the last: it has to go from the last to the first' if same else ''
+        hint = (
+            'backward goes from the first module to the last: it has to go from the last to the first' if same else ''
+        )
         if left_out := [i for i, module in enumerate(order) if all(module is not m for m in got)]:
             kind = type(order[left_out[0]]).__name__
             hint = hint or f'the backward pass of module {len(order) - left_out[0]}, a {kind}, is never called'

@@ -149,7 +149,13 @@ def judge_part(folder, indices, limits):
     """Results of these checks on the folder, in one process and, after each that is lost, in another."""
     pending, results, verdicts, broken = list(indices), [], {}, {}
     while pending:
-        job = {'folder': str(folder), 'pending': pending, 'verdicts': verdicts, 'broken': broken, 'memory': limits.memory}
+        job = {
+            'folder': str(folder),
+            'pending': pending,
+            'verdicts': verdicts,
+            'broken': broken,
+            'memory': limits.memory,
+        }
         child, importing, why = Child(job), None, None
         try:
             for event in child.events(limits.seconds):

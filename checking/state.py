@@ -83,10 +83,16 @@ def results(module, dgiven):
 
 
 def same(one, two):
-    return all((a is None and b is None) or (a is not None and b is not None and agree(a, b)) for a, b in zip(one, two, strict=True))
+    return all(
+        (a is None and b is None) or (a is not None and b is not None and agree(a, b))
+        for a, b in zip(one, two, strict=True)
+    )
 
 
 def why(first, again):
-    if any(a is not None and b is not None and np.any(a) and agree(b, 2 * a) for a, b in zip(first[1:], again[1:], strict=True)):
+    if any(
+        a is not None and b is not None and np.any(a) and agree(b, 2 * a)
+        for a, b in zip(first[1:], again[1:], strict=True)
+    ):
         return 'the gradients pile up: += for ='
     return 'backward overwrites what it has kept for itself' if not same(first[:1], again[:1]) else ''

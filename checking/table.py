@@ -78,7 +78,9 @@ def as_csv(judged):
         verdicts = {r.item: r.verdict for r in results}
         first = first_to_mend(results)
         right = sum(v == RIGHT for v in verdicts.values())
-        writer.writerow([_cell(folder), right, len(results), *(verdicts.get(n, '') for n in names), first.item if first else ''])
+        writer.writerow(
+            [_cell(folder), right, len(results), *(verdicts.get(n, '') for n in names), first.item if first else '']
+        )
     return text.getvalue()
 
 

@@ -91,9 +91,11 @@ def main():
             figures.append((expected in found, bool(hint), len(found.keys() - {expected})))
     to_blame = [f for f in figures if f[1] is not None]
     blamed, hinted, accused = sum(f[0] for f in to_blame), sum(f[1] for f in to_blame), sum(f[2] for f in figures)
-    print(f'\n{len(figures)} mistakes, {len(to_blame)} of them against the contract: {blamed} blamed rightly '
-          f'({100 * blamed / len(to_blame):.0f} %), {hinted} with a hint ({100 * hinted / len(to_blame):.0f} %), '
-          f'{accused} items accused falsely')
+    print(
+        f'\n{len(figures)} mistakes, {len(to_blame)} of them against the contract: {blamed} blamed rightly '
+        f'({100 * blamed / len(to_blame):.0f} %), {hinted} with a hint ({100 * hinted / len(to_blame):.0f} %), '
+        f'{accused} items accused falsely'
+    )
     sys.exit(blamed < len(to_blame) or accused > 0)
 
 
