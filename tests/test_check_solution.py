@@ -9,6 +9,7 @@ from pathlib import Path
 
 import judge_mistakes
 import pytest
+from solutions import mistakes
 
 import check_solution
 from checking import sandbox, table
@@ -16,7 +17,6 @@ from checking.guide import WHERE
 from checking.items import CHECKS, NAMES, asked, judge
 from checking.solution import Solution, locate
 from checking.verdicts import CRASH, MISSING, RIGHT, WRONG, Result
-from solutions import mistakes
 
 ROOT = Path(__file__).resolve().parent.parent
 STUDENTS = ROOT / 'tests' / 'solutions' / 'students'
