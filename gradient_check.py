@@ -90,7 +90,7 @@ def rel_error(x, y):
     Raises:
         ValueError: if the shapes differ.
     """
-    x, y = (a if a.dtype.kind in 'fc' else a.astype(np.float64) for a in map(np.asarray, (x, y)))
+    x, y = (a.astype(np.float64) if a.dtype.kind in 'biu' else a for a in map(np.asarray, (x, y)))
     if x.shape != y.shape:
         raise ValueError(f'both arrays must have one shape, got {x.shape} and {y.shape}')
     return np.max(np.abs(x - y) / np.maximum(1e-8, np.abs(x) + np.abs(y)), initial=0.0)

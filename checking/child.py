@@ -1,9 +1,11 @@
 """The process that runs a solution: `python child.py FD JOB`, started by sandbox.py in the solution's folder.
 
 A line of JSON for each event goes to the file descriptor FD: {"ready": true}, {"import": file or null},
-{"result": [index, verdict, detail, hint]}, {"failed": why}. Whatever the solution prints, closes or redefines, that is not it.
+{"result": [index, verdict, detail, hint]}, {"failed": why}.
+Whatever the solution prints, closes or redefines, that is not it.
 """
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -14,12 +16,10 @@ from pathlib import Path
 
 def limit(kind, value):
     """Lowers a limit of the system's where it has it."""
-    soft, hard = resource.getrlimit(kind)
+    _, hard = resource.getrlimit(kind)
     wanted = value if hard == resource.RLIM_INFINITY else min(value, hard)
-    try:
+    with contextlib.suppress(ValueError, OSError):  # macOS knows the limit of data and refuses it
         resource.setrlimit(kind, (wanted, hard))
-    except (ValueError, OSError):
-        pass  # macOS knows the limit of data and refuses it
 
 
 def package():

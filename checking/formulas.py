@@ -12,6 +12,10 @@ def _softmax(x, axis=1, m=None):
     return e / e.sum(axis=axis, keepdims=True)
 
 
+def _e(x):
+    return np.exp(x - x.max(axis=1, keepdims=True))
+
+
 LINEAR_FORWARD = [
     ('the bias is left out', lambda c: c.x @ c.W.T),
     ('the bias is subtracted', lambda c: c.x @ c.W.T - c.b),
@@ -105,6 +109,7 @@ ACTIVATION_INPUT = [
 ]
 SOFTMAX_FORWARD = [
     ('it is normalised over the batch (axis 0), not over the classes', lambda c: _softmax(c.x, axis=0)),
+    ('the sum is taken over the batch (axis 0), not over the classes', lambda c: _e(c.x) / _e(c.x).sum(0)),
     ('it is normalised over all entries of the batch', lambda c: np.exp(c.x) / np.exp(c.x).sum()),
     ('the exponentials are not normalised', lambda c: np.exp(c.x)),
     (

@@ -55,7 +55,7 @@ def softmax_stable(solution):
         expected = softmax(logits)
         if error(out, expected) < 1e-5:
             continue
-        if agree(out, usual) or np.all(np.isfinite(out)) and error(usual, softmax(x)) > 1e-5:
+        if agree(out, usual) or (np.all(np.isfinite(out)) and error(usual, softmax(x)) > 1e-5):
             return Note('no overflow; its values are the matter of softmax.forward')
         raise Wrong(f'{what}: {np.sum(~np.isfinite(out)) or "some"} of {out.size} entries are wrong', hint)
 

@@ -1,6 +1,7 @@
 """mlp_pytorch and convnet: networks of PyTorch's own layers, told by what each layer is given and gives."""
 
 import contextlib
+from itertools import pairwise
 from types import SimpleNamespace
 
 import torch
@@ -106,7 +107,7 @@ def judge_mlp(solution, n_in, hidden, C):
         raise Missing('cannot be judged: it uses no nn.Linear')
     shapes = [(m.in_features, m.out_features) for m in linears]
     sizes = [n_in, *hidden, C]
-    if shapes != list(zip(sizes, sizes[1:], strict=False)):
+    if shapes != list(pairwise(sizes)):
         text = ', '.join(f'{a} to {b}' for a, b in shapes)
         raise Wrong(f'the linear layers are {text}; expected {" to ".join(str(n) for n in sizes)}')
     known = {id(p) for p in mlp.parameters()}

@@ -36,7 +36,7 @@ class Limits(NamedTuple):
 
 
 def mirror(folder, copy):
-    """Makes `copy` look like the folder: small files are copied, large ones linked. What is written there stays there."""
+    """Makes `copy` look like the folder, small files copied and large ones linked: what is written there stays."""
     left = MAX_FILES
     for path, folders, files in os.walk(folder):
         folders[:] = sorted(n for n in folders if n not in SKIPPED and not n.startswith('.'))

@@ -2,6 +2,7 @@
 
 import linecache
 import traceback
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -83,7 +84,9 @@ def judged(item, check, solution):
     Whatever their code raises is theirs, SystemExit too; only an interrupt from the keyboard ends the judging.
     """
     try:
-        note = check(solution)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            note = check(solution)
     except Wrong as wrong:
         return Result(item, WRONG, wrong.detail, wrong.hint)
     except Missing as missing:

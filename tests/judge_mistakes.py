@@ -16,9 +16,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 STUDENTS = ROOT / 'tests' / 'solutions' / 'students'
 sys.path[:0] = [str(ROOT), str(ROOT / 'tests')]
+from solutions import mistakes  # noqa: E402
+
 from checking.items import judge  # noqa: E402
 from checking.solution import FILES, Solution  # noqa: E402
-from solutions import mistakes  # noqa: E402
 
 
 def texts(folder):
@@ -53,8 +54,7 @@ def solution(folder, changed=None):
     before = {name: sys.modules.get(name) for name in FILES}
     modules = {}
     try:
-        for file, text in (texts(folder) | (changed or {})).items():
-            name = file.removesuffix('.py')
+        for name in FILES:
             modules[name] = sys.modules[name] = types.ModuleType(name)
         for name in ('modules', 'mlp_numpy', 'custom_batchnorm', 'mlp_pytorch', 'convnet_pytorch'):
             text = (texts(folder) | (changed or {}))[f'{name}.py']

@@ -5,8 +5,8 @@
     python tests/mutants.py --usual                  # what the usual public check of this assignment would notice
 
 mutmut makes mutants of a copy of the repo: in each, one operator, number, text or argument is another, and the tests
-that reach the place run. unittests.py alone has to kill those of the hand-written gradients; those of the PyTorch
-models, of the gradient check and of the data are killed by the test files about them. What never ends is noticed, too.
+that reach the place run: unittests.py for the gradients, and the test files about the rest that a file promises. What
+never ends is noticed, too.
 
 A mutant that survives is explained in mutants.txt, which says why it changes nothing that a user relies on.
 
@@ -26,10 +26,19 @@ from make_mistakes import copied_tree
 
 # A group of files, and the tests that have to kill its mutants.
 GROUPS = (
-    (['modules.py', 'mlp_numpy.py', 'custom_batchnorm.py'], ['unittests.py']),
+    (
+        ['modules.py', 'mlp_numpy.py', 'custom_batchnorm.py'],
+        ['unittests.py', 'tests/test_modules.py', 'tests/test_custom_batchnorm.py'],
+    ),
     (
         ['gradient_check.py', 'mlp_pytorch.py', 'convnet_pytorch.py'],
-        ['unittests.py', 'tests/test_modules.py', 'tests/test_mlp_pytorch.py', 'tests/test_convnet.py'],
+        [
+            'unittests.py',
+            'tests/test_gradient_check.py',
+            'tests/test_modules.py',
+            'tests/test_mlp_pytorch.py',
+            'tests/test_convnet.py',
+        ],
     ),
     (
         ['cifar10_utils.py', 'data/cifar10.py', 'data/pickles.py', 'data/download.py'],

@@ -1,0 +1,298 @@
+"""check_solution.py: right solutions of two styles, mistakes in both, and code that hangs, exits or eats memory."""
+
+import csv
+import io
+import json
+import re
+import shutil
+from pathlib import Path
+
+import judge_mistakes
+import pytest
+from solutions import mistakes
+
+import check_solution
+from checking import sandbox, table
+from checking.guide import WHERE
+from checking.items import CHECKS, NAMES, asked, judge
+from checking.solution import Solution, locate
+from checking.verdicts import CRASH, MISSING, RIGHT, WRONG, Result
+
+ROOT = Path(__file__).resolve().parent.parent
+STUDENTS = ROOT / 'tests' / 'solutions' / 'students'
+QUESTION = {'modules.py': '1.2', 'mlp_numpy.py': '1.2', 'mlp_pytorch.py': '2', 'custom_batchnorm.py': '3'}
+OURS_AGAIN = [  # one for each kind of layout that the second style has otherwise
+    'bias_gradient_mean_twice',
+    'input_gradient_transposed',
+    'leaky_relu_gradient_ignores_dout',
+    'elu_derivative_without_alpha',
+    'softmax_backward_overwrites_its_output',
+    'weights_of_the_layer_before',
+    'samples_mixed_when_flattened',
+    'gamma_is_no_parameter',
+    'batch_norm_gradient_overwrites_its_input',
+    'running_statistics_not_used',
+]
+
+
+def verdicts(results):
+    return {result.item: result.verdict for result in results}
+
+
+def blamed(results):
+    return {result.item: result for result in results if result.verdict in (WRONG, CRASH)}
+
+
+@pytest.mark.parametrize('folder', [ROOT, STUDENTS], ids=['ours', 'students'])
+def test_right_solutions_of_two_styles(folder):
+    assert judge(judge_mistakes.solution(folder)) == [Result(name, RIGHT) for name in NAMES]
+
+
+@pytest.mark.parametrize('name', mistakes.STUDENTS)
+def test_mistake_is_blamed_alone_and_explained(name):
+    file, _, _, item, words = mistakes.STUDENTS[name]
+    changed = dict(judge_mistakes.students_mistakes())[name]
+    found = blamed(judge(judge_mistakes.solution(STUDENTS, changed), [QUESTION.get(file, '4')]))
+    assert found.keys() == {item}
+    assert words in found[item].hint
+
+
+@pytest.fixture(scope='module')
+def kept():
+    return dict(judge_mistakes.kept_mistakes())
+
+
+@pytest.mark.parametrize('name', OURS_AGAIN)
+def test_mistake_in_our_files_is_blamed_alone(kept, name):
+    (file,) = kept[name]
+    found = blamed(judge(judge_mistakes.solution(ROOT, kept[name]), [QUESTION.get(file, '4')]))
+    assert found.keys() == {mistakes.KEPT[name]}
+    assert found[mistakes.KEPT[name]].hint
+
+
+def test_every_kept_mistake_in_a_model_file_is_known(kept):
+    beside = set(kept) - mistakes.KEPT.keys() - mistakes.OPEN.keys()
+    models = {'modules.py', 'custom_batchnorm.py'}
+    assert [name for name in beside if models & kept[name].keys()] == []
+
+
+def altered(*changes):
+    """The students' solution with (file, old, new) exchanged, in this process."""
+    texts = judge_mistakes.texts(STUDENTS)
+    for file, old, new in changes:
+        assert old in texts[file]
+        texts[file] = texts[file].replace(old, new)
+    return judge_mistakes.solution(STUDENTS, texts)
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [
+        [
+            ('modules.py', '(1, out_features)', '(out_features, 1)'),
+            ('modules.py', "+ self.params['bias']", "+ self.params['bias'].T"),
+            ('modules.py', 'np.sum(dout, axis=0, keepdims=True)', 'np.sum(dout, axis=0, keepdims=True).T'),
+        ],
+        [
+            ('modules.py', 'y * np.log(x + 1e-12)', 'np.log(x[np.arange(n), y])'),
+            ('modules.py', '-(y / (x + 1e-12)) / n', '-(np.eye(x.shape[1])[y] / x) / n'),
+        ],
+        [('modules.py', 'def forward(self, x):', 'def __call__(self, x):'), ('mlp_numpy.py', '.forward(', '(')],
+        [('mlp_numpy.py', 'self.hidden', 'self.parts')],
+        [('mlp_pytorch.py', 'out = self.last(x)', 'out = torch.softmax(self.last(x), 1)')],
+        [('mlp_pytorch.py', 'nn.LeakyReLU(neg_slope)', 'nn.Sequential(nn.ELU(), nn.Dropout(0.5))')],
+        [('modules.py', 'np.log(x + 1e-12)', 'np.log(x + 1e-8)')],
+        [('convnet_pytorch.py', 'padding=1), nn.Batch', 'padding=1, bias=False), nn.Batch')],
+        [('modules.py', 'grad[self.x <= 0]', 'grad[self.x < 0]')],
+    ],
+    ids=[
+        'bias (out, 1)',
+        'integer labels',
+        '__call__',
+        'attributes',
+        'probabilities',
+        'ELU and dropout',
+        'small epsilon',
+        'no bias',
+        'slope at 0',
+    ],
+)
+def test_what_the_assignment_leaves_open_is_right(changes):
+    question = QUESTION.get(changes[0][0], '4')
+    assert set(verdicts(judge(altered(*changes), [question])).values()) == {RIGHT}
+
+
+def test_unwritten_parts_are_missing_and_nothing_else():
+    solution = altered(
+        ('modules.py', 'dx = dout * grad', 'raise NotImplementedError'),
+        ('modules.py', '        out = -np.sum(y * np.log(x + 1e-12)) / n\n        return out', '        pass'),
+    )
+    found = verdicts(judge(solution, ['1.2']))
+    missing = {item for item, verdict in found.items() if verdict == MISSING}
+    assert missing == {'activation.input', 'cross_entropy.forward', 'cross_entropy.input', 'mlp_numpy.gradients'}
+    assert set(found.values()) == {RIGHT, MISSING}
+
+
+def test_crash_names_file_and_line():
+    results = judge(altered(('modules.py', 'self.s = e /', 'self.s = nothing /')), ['1.2'])
+    (crash,) = blamed(results).values()
+    assert crash.item == 'softmax.forward'
+    assert re.search(r"NameError: name 'nothing' is not defined \(modules.py:\d+", crash.detail)
+
+
+def test_wrong_module_is_not_the_mlp_s_fault():
+    found = {r.item: r for r in judge(altered(('modules.py', 'dx = dout * grad', 'dx = -dout * grad')), ['1.2'])}
+    assert found['mlp_numpy.gradients'].verdict == RIGHT
+    assert 'follows from a module' in found['mlp_numpy.gradients'].detail
+
+
+HOSTILE = """
+import os, sys
+import numpy as np
+open('written_at_import.txt', 'w').write('x')
+
+class LinearModule:
+    def __init__(self, n_in, n_out):
+        self.params = {'weight': np.random.normal(0, 1e-4, (n_out, n_in)), 'bias': np.zeros(n_out)}
+        self.grads = {'weight': np.zeros((n_out, n_in)), 'bias': np.zeros(n_out)}
+    def forward(self, x):
+        while True:
+            pass
+
+class ReLUModule:
+    def forward(self, x):
+        sys.stdout = sys.stderr = None
+        os.write(1, b'noise')
+        self.x = x
+        return np.maximum(x, 0)
+    def backward(self, dout):
+        sys.exit(0)
+
+class SoftMaxModule:
+    def forward(self, x):
+        os._exit(0)
+
+class CrossEntropyModule:
+    def forward(self, x, y):
+        self.hog = [np.ones(2**27) for _ in range(100)]
+        return 0.0
+"""
+
+
+@pytest.fixture
+def hostile(tmp_path):
+    folder = tmp_path / 'answer'
+    folder.mkdir()
+    (folder / 'modules.py').write_text(HOSTILE)
+    return folder
+
+
+def test_what_hangs_exits_or_eats_memory_costs_that_part_alone(hostile, capfd):
+    flags = ['--question', '1.2', '--seconds', '1', '--memory', '1', '--json', '-', str(hostile)]
+    assert check_solution.main(flags) == 1
+    out, err = capfd.readouterr()
+    found = {row['item']: row for row in json.loads(out)}
+    assert err == ''
+    assert found['linear.init']['verdict'] == RIGHT
+    assert found['linear.forward']['verdict'] == CRASH and 'after 1 seconds' in found['linear.forward']['detail']
+    assert found['linear.bias']['verdict'] == MISSING
+    assert found['activation.forward']['verdict'] == RIGHT
+    assert found['activation.input']['verdict'] == CRASH and 'SystemExit' in found['activation.input']['detail']
+    assert found['softmax.forward']['verdict'] == CRASH and 'exit' in found['softmax.forward']['detail']
+    assert found['cross_entropy.forward']['verdict'] == CRASH and 'memory' in found['cross_entropy.forward']['detail']
+    assert found['mlp_numpy.forward']['verdict'] == MISSING
+    assert sorted(path.name for path in hostile.iterdir()) == ['modules.py']
+
+
+def test_import_that_hangs_is_tried_once(hostile):
+    (hostile / 'modules.py').write_text('while True: pass')
+    results = sandbox.judge_part(hostile, asked(['1.2']), sandbox.Limits(seconds=0.5))
+    assert {r.verdict for r in results} == {CRASH, MISSING}
+    assert all('import of modules.py' in r.detail for r in results if r.verdict == CRASH)
+
+
+def test_what_a_process_reports_is_checked():
+    assert sandbox.parsed(b'[' * 100000) == {} == sandbox.parsed(b'\xff') == sandbox.parsed(b'3')
+    assert sandbox.result_of({'result': [0, 'right', '', '']}, [0]) == Result(CHECKS[0].name, RIGHT)
+    for fields in ([1, 'right', '', ''], [0, 'perfect', '', ''], [0, 'right', '', None], [0, 'right'], 'right'):
+        assert sandbox.result_of({'result': fields}, [0]) is None
+    assert table.plain('\x1b[31mred\n') == ' [31mred '
+
+
+def test_one_folder_and_a_class(tmp_path, capsys):
+    for name in ('good', 'bad'):
+        shutil.copytree(STUDENTS, tmp_path / name / 'code')
+    modules = tmp_path / 'bad' / 'code' / 'modules.py'
+    modules.write_text(modules.read_text().replace('np.exp(x - b)', 'np.exp(x)'))
+    (tmp_path / 'notes.txt').write_text('')
+    marks = tmp_path / 'marks.csv'
+    assert check_solution.main([*map(str, sorted(tmp_path.iterdir())), '--question', '1.2', '--csv', str(marks)]) == 1
+    bad, good = capsys.readouterr().out.splitlines()
+    assert '15/16 right' in bad and 'softmax.stable: wrong' in bad
+    assert '16/16 right' in good
+    assert max(map(len, (bad, good))) <= 100
+    rows = list(csv.DictReader(io.StringIO(marks.read_text())))
+    assert [(row['right'], row['softmax.stable'], row['first_to_mend']) for row in rows] == [
+        ('15', WRONG, 'softmax.stable'),
+        ('16', RIGHT, ''),
+    ]
+
+
+def test_table_fits_and_says_what_to_mend_first(capsys):
+    results = [Result('linear.init', RIGHT), Result('linear.bias', WRONG, 'the gradient: ' + 'words ' * 40, 'a hint')]
+    table.print_table(results, io_out := io.StringIO())
+    text = io_out.getvalue()
+    assert max(map(len, text.splitlines())) <= table.WIDTH
+    assert 'Begin with linear.bias: a hint. The report derives it in section 1.1 c), equation (1.25).' in text
+    assert '\033' not in text
+
+
+@pytest.mark.parametrize(
+    ('flags', 'words'),
+    [
+        ([], 'required'),
+        (['nowhere'], 'nowhere is no folder'),
+        ([str(ROOT / 'docs')], 'none of the files'),
+        ([str(ROOT), '--question', '7'], 'invalid choice'),
+        ([str(ROOT), '--seconds', '0'], 'invalid'),
+        ([str(ROOT), '--csv', '-', '--json', '-'], 'both'),
+    ],
+)
+def test_wrong_call_is_one_line_and_exit_status_2(flags, words, capsys):
+    with pytest.raises(SystemExit) as raised:
+        check_solution.main(flags)
+    _, err = capsys.readouterr()
+    assert raised.value.code == 2
+    assert words in err and err.count('\n') == 1
+
+
+def test_solution_is_found_below(tmp_path):
+    shutil.copytree(STUDENTS, tmp_path / 'assignment_1' / 'code')
+    assert locate(tmp_path) == tmp_path / 'assignment_1' / 'code'
+    assert locate(tmp_path / 'assignment_1' / 'code') == tmp_path / 'assignment_1' / 'code'
+
+
+def test_missing_files_are_missing():
+    assert set(verdicts(judge(Solution(modules={}))).values()) == {MISSING}
+
+
+def test_report_is_where_the_guide_says():
+    text = re.sub(r'(?<!\\)%.*', '', (ROOT / 'report' / 'report.tex').read_text(encoding='utf-8'))
+    section = subsection = part = equation = 0
+    places = {}
+    pattern = r'\\(section|subsection|subsubsection)\{|\\begin\{equation\}\s*\\label\{([^}]+)\}|\\label\{(sec:[^}]+)\}'
+    for match in re.finditer(pattern, text):
+        if match[1] == 'section':
+            section, subsection, part, equation = section + 1, 0, 0, 0
+        elif match[1] == 'subsection':
+            subsection, part = subsection + 1, 0
+        elif match[1] == 'subsubsection':
+            part += 1
+        else:
+            equation += bool(match[2])
+            here = f'{section}' + (f'.{subsection}' if subsection else '') + (f' {"abcdef"[part - 1]})' if part else '')
+            places[match[2] or match[3]] = (here, f'{section}.{equation}' if match[2] else '')
+    assert WHERE.keys() == set(NAMES)
+    assert {item: place for item, (label, *place) in WHERE.items()} == {
+        item: list(places[label]) for item, (label, *_) in WHERE.items()
+    }
