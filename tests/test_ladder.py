@@ -17,9 +17,6 @@ sys.path.insert(0, str(ROOT / 'experiments'))
 import ladder
 import rows
 
-import train_convnet_pytorch
-import train_mlp_numpy
-import train_mlp_pytorch
 from training.errors import UsageError
 
 WORKER = """
@@ -94,17 +91,6 @@ def test_the_run_of_a_dead_worker_is_done_again(easy_data_dir, tmp_path, monkeyp
     assert ('FAIL', 'tiny/seed43') in trials(tmp_path)
     assert sorted(run for state, run in trials(tmp_path) if state == 'COMPLETE').count('tiny/seed43') == 1
     assert all((tmp_path / 'results' / 'tiny' / f'seed{seed}' / 'summary.json').exists() for seed in range(42, 46))
-
-
-@pytest.mark.parametrize('name', rows.ROWS)
-def test_the_flags_of_a_row_are_good(name):
-    script, flags = rows.ROWS[name].script, rows.ROWS[name].flags.split()
-    scripts = {
-        f'{module.__name__}.py': module for module in (train_mlp_numpy, train_mlp_pytorch, train_convnet_pytorch)
-    }
-    if script in scripts:
-        scripts[script].parse_flags(flags)
-    assert (ROOT / script).exists()
 
 
 def test_an_unknown_row_is_refused(monkeypatch, capsys):
