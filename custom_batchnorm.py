@@ -3,6 +3,8 @@
 Source: S. Ioffe and C. Szegedy, "Batch Normalization: Accelerating Deep Network Training by Reducing Internal
 Covariate Shift", ICML 2015. Both versions always use the statistics of the batch, in eval mode too: the assignment
 keeps no running mean.
+
+Numbers in parentheses are those of the equations in report/report.pdf; report/equations checks each by itself.
 """
 
 import torch
@@ -23,10 +25,10 @@ class CustomBatchNormAutograd(nn.Module):
     """Batch normalisation from elementary operations, differentiated by autograd (question 3.1).
 
     Forward, for each neuron:
-        mean  = 1/B Σₙ xₙ
-        var   = 1/B Σₙ (xₙ - mean)²
-        x_hat = (x - mean) / sqrt(var + eps)
-        out   = gamma x_hat + beta
+        mean  = 1/B Σₙ xₙ                       (3.1)
+        var   = 1/B Σₙ (xₙ - mean)²             (3.1)
+        x_hat = (x - mean) / sqrt(var + eps)    (3.2)
+        out   = gamma x_hat + beta              (3.2)
 
     Shape: input (B, n_neurons) with B > 1, output the same; gamma, beta (n_neurons,), starting at one and zero.
     The statistics have the precision of the input; for half precision take CustomBatchNormManualModule.
@@ -52,8 +54,9 @@ class CustomBatchNormAutograd(nn.Module):
 
 
 def batch_statistics(input, eps, buffer=None):
-    """Return mean and rstd = (var + eps)^(-1/2) of every column, in float32 or better; buffer (B, C) is scratch space.
+    """Return mean (3.1) and rstd (3.2) of every column, in float32 or better; buffer (B, C) is scratch space.
 
+    In plain code: input.mean(dim=0) and (input.var(dim=0, correction=0) + eps) ** -0.5.
     The variance is taken around the mean, in a second pass: E[x²] - E[x]² cancels when the mean is large.
     """
     mean = input.mean(dim=0, dtype=torch.promote_types(input.dtype, torch.float32))
@@ -68,25 +71,32 @@ class CustomBatchNormManualFunction(torch.autograd.Function):
     Forward, for each neuron, with mean and var as in CustomBatchNormAutograd:
         rstd  = (var + eps)^(-1/2)
         x_hat = (x - mean) rstd
-        out   = gamma x_hat + beta
+        out   = gamma x_hat + beta              (3.2)
 
     Backward, from dout = ∂L/∂out. The parameters see every sample:
-        dbeta  = Σₙ doutₙ
-        dgamma = Σₙ doutₙ x_hatₙ
+        dbeta  = Σₙ doutₙ                       (3.3)
+        dgamma = Σₙ doutₙ x_hatₙ                (3.3)
     An xₙ moves its own x_hat, and every x_hatₘ through the mean and the variance, where
         ∂mean/∂xₙ = 1/B    and    ∂var/∂xₙ = 2 (xₙ - mean) / B,    so    ∂rstd/∂xₙ = -rstd² x_hatₙ / B
     (the variance's own path through the mean vanishes, as Σₙ (xₙ - mean) = 0). Hence
-        ∂x_hatₘ/∂xₙ = rstd (δₘₙ - 1/B - x_hatₘ x_hatₙ / B),
-    and summing over m, with dx_hat = gamma dout, closes the form:
-        dxₙ = gamma rstd (doutₙ - dbeta / B - x_hatₙ dgamma / B)
+        ∂x_hatₘ/∂xₙ = rstd (δₘₙ - 1/B - x_hatₘ x_hatₙ / B),    (3.9)
+    and summing over m, with dx_hat = gamma dout (3.4), closes the form:
+        dxₙ = gamma rstd (doutₙ - dbeta / B - x_hatₙ dgamma / B)    (3.8)
 
     Shape: input, out, dout (B, C) with B > 1; gamma, beta (C,).
     Saved for backward: input (B, C) and gamma, mean, rstd (C,).
     Half-precision input has its statistics in float32 and its output in its own dtype.
     Raises ValueError for any other shape, TypeError for input that is not floating point.
 
-    Written as passes over a single (B, C) buffer: on a CPU the page faults of a fresh large tensor cost more than the
-    arithmetic. In return it cannot be batched (torch.func, vectorize=True); CustomBatchNormAutograd can.
+    In plain code, the two passes are
+        x_hat = (input - mean) * rstd
+        out = gamma * x_hat + beta
+
+        dbeta = dout.sum(dim=0)
+        dgamma = (dout * x_hat).sum(dim=0)
+        dinput = gamma * rstd * (dout - dbeta / B - x_hat * dgamma / B)
+    Below they are written as passes over a single (B, C) buffer: on a CPU the page faults of a fresh large tensor cost
+    more than the arithmetic. In return it cannot be batched (torch.func, vectorize=True); CustomBatchNormAutograd can.
     """
 
     @staticmethod
@@ -141,6 +151,8 @@ class CustomBatchNormManualFunction(torch.autograd.Function):
 
 class CustomBatchNormManualModule(nn.Module):
     """Batch normalisation through CustomBatchNormManualFunction (question 3.2); used as CustomBatchNormAutograd is.
+
+    Forward (3.2), backward (3.3) and (3.8).
 
     Shape: input (B, n_neurons) with B > 1, output the same; gamma, beta (n_neurons,), starting at one and zero.
     Raises ValueError for any other shape, TypeError for input that is not floating point.

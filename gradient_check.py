@@ -85,10 +85,12 @@ def rel_error(x, y):
 
     max_i |x_i − y_i| / max(1e-8, |x_i| + |y_i|)
 
+    Whole numbers are taken as float64, in which 1 − 2 is not 255.
+
     Raises:
         ValueError: if the shapes differ.
     """
-    x, y = np.asarray(x), np.asarray(y)
+    x, y = (a if a.dtype.kind in 'fc' else a.astype(np.float64) for a in map(np.asarray, (x, y)))
     if x.shape != y.shape:
         raise ValueError(f'both arrays must have one shape, got {x.shape} and {y.shape}')
     return np.max(np.abs(x - y) / np.maximum(1e-8, np.abs(x) + np.abs(y)), initial=0.0)

@@ -18,6 +18,7 @@ class MLP:
     Attributes:
         layers: the modules, in order.
     Raises:
+        TypeError: if dtype is no float.
         ValueError: if a size is not positive, or if x or dout has a wrong shape.
     """
 
@@ -42,7 +43,10 @@ class MLP:
         return out
 
     def backward(self, dout):
-        """Sets the `grads` of every linear layer, given dout = ∂L/∂(probabilities), (B, n_classes)."""
+        """Sets the `grads` of every linear layer, given dout = ∂L/∂(probabilities), (B, n_classes).
+
+        The chain rule from the last layer to the first: (1.22) at the logits, then (1.23) layer by layer.
+        """
         for layer in reversed(self.layers[1:]):
             dout = layer.backward(dout)
         # ∂L/∂(images) would cost as much as the layer's forward pass, and nobody asks for it.

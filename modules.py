@@ -3,6 +3,8 @@
 Every module maps x (B, in) to out (B, out), a row per sample. `backward(dout)` takes the gradient of the loss L with
 respect to `out` and returns `dx`, that with respect to x. L is the mean over the batch, so the 1/B is applied
 once, by the loss, and never again. Inputs are never modified, and a result has the dtype of input and parameters.
+
+Numbers in parentheses are those of the equations in report/report.pdf; report/equations checks each by itself.
 """
 
 import numpy as np
@@ -40,8 +42,10 @@ def smallest_probability(dtype):
 class LinearModule:
     """Linear layer.
 
-    Forward:   x̃ = x Wᵀ + b
-    Backward:  ∂L/∂W = (∂L/∂x̃)ᵀ x     ∂L/∂b = Σ_rows ∂L/∂x̃     ∂L/∂x = ∂L/∂x̃ W
+    Forward:   x̃ = x Wᵀ + b                       (1.1), of a batch (1.19)
+    Backward:  ∂L/∂W = (∂L/∂x̃)ᵀ x                 (1.15), of a batch (1.24)
+               ∂L/∂b = Σ_rows ∂L/∂x̃               (1.16), of a batch (1.25)
+               ∂L/∂x = ∂L/∂x̃ W                    (1.13), of a batch within (1.23)
 
     Shape: x (B, in), out (B, out), params and grads 'weight' (out, in) and 'bias' (out,).
 
@@ -49,10 +53,13 @@ class LinearModule:
         in_features, out_features: sizes, positive integers.
         dtype: of the parameters. They are drawn in float64 and rounded, so that a seed gives one network.
     Raises:
+        TypeError: if dtype is no float: weights of 1e-4 would all be 0, and stay so.
         ValueError: if a size is not positive, or if x or dout has a wrong shape.
     """
 
     def __init__(self, in_features, out_features, dtype=np.float64):
+        if np.dtype(dtype).kind != 'f':
+            raise TypeError(f'dtype must be float32 or float64, got {np.dtype(dtype)}')
         if in_features < 1 or out_features < 1:
             raise ValueError(f'in_features and out_features must be positive, got {in_features} and {out_features}')
         # Column by column in memory, as x Wᵀ reads it: that product is then a sixth faster.
@@ -70,10 +77,14 @@ class LinearModule:
         return out
 
     def backward(self, dout, input_gradient=True):
-        """Sets `grads` and returns dx, or None with input_gradient=False: the first layer has no use for it."""
+        """Sets `grads` and returns dx, or None with input_gradient=False: the first layer has no use for it.
+
+        The gradient of W is ∂L/∂W = doutᵀ x, in plain code `dout.T @ self.x`. Below, the same product is written from
+        the other side, so that it comes in the memory order of W and the update reads both alike.
+        """
         W = self.params['weight']
         _check_shape('dout', dout, (len(self.x), W.shape[0]))
-        self.grads['weight'] = (self.x.T @ dout).T  # (out, in), in the memory order of W
+        self.grads['weight'] = (self.x.T @ dout).T  # dout.T @ self.x, (out, in)
         self.grads['bias'] = dout.sum(axis=0)  # (out,)
         return dout @ W if input_gradient else None  # (B, in)
 
@@ -81,8 +92,10 @@ class LinearModule:
 class ReLUModule:
     """Rectified linear unit.
 
-    Forward:   x = max(0, x̃)
-    Backward:  ∂L/∂x̃ = ∂L/∂x ⊙ 1[x̃ > 0], with the subgradient 0 taken at 0
+    Forward:   x = max(0, x̃)                       (1.2)
+    Backward:  ∂L/∂x̃ = ∂L/∂x ⊙ 1[x̃ > 0]            (1.14), of a batch within (1.23)
+
+    It is the product with the Jacobian diag(1[x̃ > 0]) (1.8), with the subgradient 0 taken at 0.
 
     Shape: any, the same for x, out, dout and dx.
     """
@@ -100,7 +113,7 @@ class LeakyReLUModule:
     """Leaky rectified linear unit (Maas, Hannun and Ng, 2013).
 
     Forward:   x = x̃ if x̃ > 0 else a x̃, with the slope a = neg_slope
-    Backward:  ∂L/∂x̃ = ∂L/∂x ⊙ (1 if x̃ > 0 else a)
+    Backward:  ∂L/∂x̃ = ∂L/∂x ⊙ (1 if x̃ > 0 else a), which is ReLU's (1.14) with another slope below 0
 
     Shape: any, the same for x, out, dout and dx.
     Raises:
@@ -124,7 +137,7 @@ class ELUModule:
     """Exponential linear unit (Clevert, Unterthiner and Hochreiter, 2016).
 
     Forward:   x = x̃ if x̃ > 0 else α (exp(x̃) − 1)
-    Backward:  ∂L/∂x̃ = ∂L/∂x ⊙ (1 if x̃ > 0 else α exp(x̃))
+    Backward:  ∂L/∂x̃ = ∂L/∂x ⊙ (1 if x̃ > 0 else α exp(x̃)), which is ReLU's (1.14) with another slope below 0
 
     Shape: any, the same for x, out, dout and dx.
     Raises:
@@ -148,11 +161,15 @@ class ELUModule:
 class SoftMaxModule:
     """Softmax over the classes of each sample.
 
-    Forward:   x_i = exp(x̃_i − m) / Σ_j exp(x̃_j − m), with the row's maximum m, so that no exponent is positive
-    Backward:  ∂L/∂x̃ = x ⊙ (∂L/∂x − Σ_j x_j ∂L/∂x_j), which is (diag(x) − x xᵀ) ∂L/∂x without forming the matrix
+    Forward:   x_i = exp(x̃_i) / Σ_j exp(x̃_j)                     (1.3)
+               = exp(x̃_i − m) / Σ_j exp(x̃_j − m)                 (1.26)
+    Backward:  ∂L/∂x̃ = x ⊙ (∂L/∂x − Σ_j x_j ∂L/∂x_j)             (1.21)
+
+    m is the row's maximum, so that no exponent is positive. The backward pass is the product with the Jacobian
+    diag(x) − x xᵀ (1.7) of each row, without forming the matrix.
 
     A probability is never below `smallest_probability`. Cross entropy then divides by something, and the gradient at
-    the logits is (x − t) / B to rounding error however wrong the network is.
+    the logits is (x − t) / B (1.22) to rounding error however wrong the network is.
 
     Shape: x and out (B, C).
     Raises:
@@ -174,8 +191,8 @@ class SoftMaxModule:
 class CrossEntropyModule:
     """Cross entropy of probabilities x and targets t, the mean over the batch.
 
-    Forward:   L = −1/B Σ_b Σ_i t_bi log x_bi
-    Backward:  ∂L/∂x_bi = −t_bi / (B x_bi)
+    Forward:   L = −1/B Σ_b Σ_i t_bi log x_bi      (1.4), of a batch (1.18)
+    Backward:  ∂L/∂x_bi = −t_bi / (B x_bi)         (1.5), of a batch (1.20)
 
     Both are functions of their arguments alone: nothing is kept in between. A probability below
     `smallest_probability` counts as that number, so that the loss is finite.

@@ -23,16 +23,17 @@ from torch.utils.flop_counter import FlopCounterMode
 REPORT = Path(__file__).resolve().parent
 sys.path[:0] = [str(REPORT.parent / folder) for folder in ('', 'experiments', 'benchmarks')]
 
+import equations  # noqa: E402
 import speedrun  # noqa: E402
 from batchnorm import VERSIONS, saved_bytes  # noqa: E402
 
 import results  # noqa: E402
 import unittests  # noqa: E402
 from convnet_pytorch import ConvNet  # noqa: E402
+from experiments import best_convnet  # noqa: E402
+from experiments.muon import orthogonalised  # noqa: E402
 from mlp_numpy import MLP  # noqa: E402
 from modules import CrossEntropyModule, LinearModule  # noqa: E402
-from torch_utils import orthogonalised  # noqa: E402
-from train_convnet_pytorch import SMALL  # noqa: E402
 
 logging.getLogger('fontTools').setLevel(logging.ERROR)  # it wonders about the dates in cmr10.ttf
 
@@ -220,18 +221,19 @@ def convnet_layers():
     model = ConvNet(3, 10).eval()
     rows, x = [], torch.zeros(1, 3, 32, 32)
     names = {
-        'Conv3x3': 'convolution, BN, ReLU',
-        'MaxPool2d': 'max-pool',
-        'AvgPool2d': 'average pool',
-        'Linear': 'linear',
+        torch.nn.Conv2d: 'convolution, BN, ReLU',
+        torch.nn.MaxPool2d: 'max-pool',
+        torch.nn.AvgPool2d: 'average pool',
+        torch.nn.Linear: 'linear',
     }
     for layer in (*model.features, model.classifier):
         x = x.flatten(1) if isinstance(layer, torch.nn.Linear) else x
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             x = layer(x)
-        kind, parameters = type(layer).__name__, sum(p.numel() for p in layer.parameters())
-        if kind in names:
-            rows.append([names[kind], tuple(x.shape[1:]), parameters, counter.get_total_flops()])
+        name = next((name for kind, name in names.items() if isinstance(layer, kind)), None)
+        parameters = sum(p.numel() for p in layer.parameters())
+        if name:
+            rows.append([name, tuple(x.shape[1:]), parameters, counter.get_total_flops()])
         else:  # batch normalisation and ReLU belong to the convolution before them
             rows[-1][2] += parameters
     return rows
@@ -239,18 +241,17 @@ def convnet_layers():
 
 def disagreements():
     """How far each slip of the errata is off, from the checks that tell it apart."""
-    suite = unittest.defaultTestLoader.loadTestsFromTestCase(unittests.TestReportErrata)
+    suite = unittest.defaultTestLoader.loadTestsFromTestCase(equations.TestReportErrata)
     outcome = unittest.TestResult()
     suite.run(outcome)
     if not outcome.wasSuccessful():
-        raise MissingResult('the checks of the errata fail: run python unittests.py TestReportErrata')
-    return unittests.TestReportErrata.disagreement
+        raise MissingResult('the checks of the errata fail: run python report/equations TestReportErrata')
+    return equations.TestReportErrata.disagreement
 
 
 def checks(prefix):
-    """The names of the report's checks."""
-    classes = [c for name, c in vars(unittests).items() if name.startswith('TestReport')]
-    return {name for c in classes for name in vars(c) if name.startswith(prefix)}
+    """The report's checks by name: {name: function}."""
+    return {name: check for c in equations.CHECKS for name, check in vars(c).items() if name.startswith(prefix)}
 
 
 def grouped(number):
@@ -482,7 +483,8 @@ def best_convnet_numbers():
     configs, summaries, histories = zip(*runs('convnet_best'), strict=True)
     fastest_config, fastest = results.fastest('convnet_best')
     flags, pflop = configs[0]['flags'], results.pflop(configs[0], summaries[0], histories[0])
-    update = results.flops(None, True)[2] * summaries[0]['step'] / 1e15
+    (_, large, update), (_, small, _) = (results.flops(None, True, side=s) for s in (32, best_convnet.SMALL))
+    update *= summaries[0]['step'] / 1e15
     return {
         'vggPlain': spread([100 * s['test_accuracy'] for s in summaries], 2),
         'vggFlip': spread([100 * s['test_accuracy_flip'] for s in summaries], 2),
@@ -491,12 +493,12 @@ def best_convnet_numbers():
         'vggEpochs': str(flags['epochs']),
         'vggBatch': str(flags['batch_size']),
         'vggRate': str(flags['learning_rate']),
-        'vggMomentum': str(flags['momentum']),
-        'vggMixed': f'{100 * flags["cutmix"]:.0f}',
-        'vggClean': f'{100 * (1 - flags["mix_until"]):.0f}',
-        'vggSmallShare': f'{100 * flags["small_images"]:.0f}',
-        'vggSmallSide': str(SMALL),
-        'vggSmallPrice': f'{100 * results.flops(None, True, side=SMALL)[1] / results.flops(None, True)[1]:.0f}',
+        'vggMomentum': str(best_convnet.MOMENTUM),
+        'vggMixed': f'{100 * best_convnet.CUTMIX:.0f}',
+        'vggClean': f'{100 * (1 - best_convnet.MIX_UNTIL):.0f}',
+        'vggSmallShare': f'{100 * best_convnet.SMALL_UNTIL:.0f}',
+        'vggSmallSide': str(best_convnet.SMALL),
+        'vggSmallPrice': f'{100 * small / large:.0f}',
         'vggPflop': f'{pflop:.2f}',
         'vggUpdateShare': f'{100 * update / pflop:.0f}',
         'vggMinutes': f'{fastest["seconds"] / 60:.0f}',
@@ -617,7 +619,7 @@ def numbers(cost, layers):
         'equations': str(len(checks('test_eq_'))),
         'slips': str(len(checks('test_err_'))),
         'checkTolerance': scientific(unittests.NUMERICAL_RTOL),
-        'errataBatch': str(unittests.ReportTestCase.B),
+        'errataBatch': str(equations.TestReportErrata.B),
         'memoryBatch': str(flags['batch_size']),
         'memoryNeurons': str(flags['dnn_hidden_units'][0]),
     }

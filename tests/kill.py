@@ -2,6 +2,7 @@
 
     python tests/kill.py                          # SIGKILL, which no program can notice
     python tests/kill.py --signal INT --seed 1    # Ctrl-C
+    python tests/kill.py --signal TERM            # a batch system's notice
 
 Prints a Markdown table. Exits with 1 if weights, random states or history differ in a single bit.
 """
@@ -67,7 +68,7 @@ def killed_run(script, data, out_dir, sent, moments):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('scripts', nargs='*', metavar='SCRIPT', default=SCRIPTS, help=f'of {", ".join(SCRIPTS)}')
-    parser.add_argument('--signal', choices=['KILL', 'INT'], default='KILL', help='default: KILL')
+    parser.add_argument('--signal', choices=['KILL', 'INT', 'TERM'], default='KILL', help='default: KILL')
     parser.add_argument('--kills', type=int, default=20, help='of each script (default: 20)')
     parser.add_argument('--seed', type=int, default=0, help='of the moments (default: 0)')
     flags = parser.parse_args()

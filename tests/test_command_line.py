@@ -1,6 +1,5 @@
 """The command line of the three training scripts: defaults, what each flag does, and what a wrong one is told."""
 
-import json
 import re
 import runpy
 import subprocess

@@ -7,15 +7,17 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import short_run
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from cifar10_utils import CLASS_NAMES, DataSet, make_data_sets
-from convnet_pytorch import Conv3x3, ConvNet
-from torch_utils import Machine, accuracy, augment, make_mixing, predict_logits, six_views
+from convnet_pytorch import ConvNet
 from train_convnet_pytorch import parse_flags
-from train_utils import plot_filters, plot_predictions
+from training.accuracy import accuracy
+from training.augmentation import Augmentation
+from training.convolution import SmallImageConv2d, use_matrix_products
+from training.plots import draw_filters, draw_predictions, write_confusion
+from training.torch_machine import TorchMachine
 
 # Table 1 of the assignment: kind, input and output channels, and height and width of the output.
 TABLE = [
@@ -81,7 +83,7 @@ def test_parameters_start_as_pytorch_draws_them():
 def test_the_convolution_is_pytorchs_at_every_size(height, width, memory_format):
     generator = torch.Generator().manual_seed(0)
     x, dout = (torch.randn(3, n, height, width, generator=generator, dtype=torch.float64) for n in (4, 5))
-    layer = Conv3x3(4, 5).double().to(memory_format=memory_format)
+    layer = SmallImageConv2d(4, 5, 3, padding=1).double().to(memory_format=memory_format)
     x = x.to(memory_format=memory_format).requires_grad_()
     variables = [x, layer.weight, layer.bias]
     out, expected = layer(x), F.conv2d(*variables, padding=1)
@@ -104,27 +106,42 @@ def test_the_convolution_is_pytorchs_at_every_size(height, width, memory_format)
 )
 def test_only_tiny_images_on_a_cpu_are_a_matrix_product(device, dtype, amx, size, operation, monkeypatch):
     monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda: {'amx_bf16': amx}, raising=False)
-    layer = Conv3x3(4, 5).to(device, dtype)
+    layer = SmallImageConv2d(4, 5, 3, padding=1).to(device, dtype)
     with FlopCounterMode(display=False) as counter:
         layer(torch.zeros(3, 4, *size, device=device, dtype=dtype))
     flops = {str(name): count for name, count in counter.get_flop_counts()['Global'].items()}
     assert flops == {f'aten.{operation}': 2 * 9 * 4 * 5 * 3 * math.prod(size)}  # the same count either way
 
 
+def test_the_machine_makes_small_images_of_any_convolution_that_suits_fast():
+    """With the same weights; a subclass, or another stride, padding or filter, is left alone."""
+
+    class Own(nn.Conv2d):
+        pass
+
+    suits = nn.Conv2d(4, 5, 3, padding=1)
+    others = [nn.Conv2d(4, 5, 3), nn.Conv2d(4, 5, 3, 2, 1), nn.Conv2d(4, 5, 1), Own(4, 5, 3, padding=1)]
+    others += [nn.Conv2d(4, 4, 3, padding=1, groups=2), nn.Conv2d(4, 5, 3, padding=1, padding_mode='reflect')]
+    kinds, weight = [type(layer) for layer in others], suits.weight
+    use_matrix_products(nn.Sequential(suits, *others))
+    assert type(suits) is SmallImageConv2d and suits.weight is weight
+    assert [type(layer) for layer in others] == kinds
+
+
 def augmented(x, **options):
-    return augment(x, torch.Generator().manual_seed(0), Machine(parse_flags(['--device', 'cpu'])), **options)
+    return Augmentation(0, TorchMachine(parse_flags(['--device', 'cpu'])), **options)(x)
 
 
-@pytest.mark.parametrize(('kind', 'mode'), [('crop', 'constant'), ('reflect', 'reflect')])
-def test_augmentation_is_a_flip_and_a_shift_and_nothing_else(kind, mode):
+@pytest.mark.parametrize('border', ['constant', 'reflect'])
+def test_augmentation_is_a_flip_and_a_shift_and_nothing_else(border):
     picture = np.arange(1, 1025, dtype=np.float32).reshape(32, 32)  # each pixel is its own place
-    wide, places = np.pad(picture, 4, mode), {}
+    wide, places = np.pad(picture, 4, border), {}
     for flipped, top, left in itertools.product((False, True), range(-4, 5), range(-4, 5)):
         window = wide[4 + top : 36 + top, 4 + left : 36 + left]
         places[(window[:, ::-1] if flipped else window).tobytes()] = flipped, top, left
     x = torch.from_numpy(picture).expand(400, 3, 32, 32).contiguous()
     original = x.clone()
-    out = augmented(x, kind=kind)
+    out = augmented(x, border=border)
     assert torch.equal(x, original)
     assert torch.equal(out[:, 0], out[:, 1]) and torch.equal(out[:, 0], out[:, 2])  # channels move together
     flips, tops, lefts = zip(*(places[b[0].numpy().tobytes()] for b in out), strict=True)
@@ -134,8 +151,8 @@ def test_augmentation_is_a_flip_and_a_shift_and_nothing_else(kind, mode):
 
 
 def test_cutout_blanks_a_square():
-    x = torch.ones(300, 3, 32, 32)
-    blank = augmented(x, padding=0, cutout=8) == 0
+    """Images of ones, whose reflected border is ones too: what is 0 is the square."""
+    blank = augmented(torch.ones(300, 3, 32, 32), cutout=8, border='reflect') == 0
     assert torch.equal(blank[:, 0], blank[:, 2])
     sizes = blank[:, 0].sum(dim=(1, 2))
     assert sizes.max() == 64  # a whole square
@@ -145,150 +162,18 @@ def test_cutout_blanks_a_square():
     assert len(torch.unique(blank[:, 0].reshape(300, -1), dim=0)) > 200  # another place for each image
 
 
-@pytest.mark.parametrize('along', ['rows', 'columns'])
-def test_affine_augmentation_moves_a_plane_to_a_plane(along):
-    """Bilinear sampling of x(i, j) = i, or j, is exact: its slopes over rows and columns are those of I + E."""
-    dim, across = (2, 3) if along == 'rows' else (3, 2)
-    x = (torch.arange(32.0) + 100).reshape(1, 1, 32, 1).transpose(2, dim).expand(400, 3, 32, 32).contiguous()
-    original = x.clone()
-    out = augmented(x, kind='affine')
-    assert torch.equal(x, original)
-    assert torch.equal(out[:, 0], out[:, 2])  # channels move together
-    centre = out[:, :, 14:18, 14:18]  # too far from the border for what is outside
-    own, other = centre.diff(dim=dim).mean((1, 2, 3)), centre.diff(dim=across).mean((1, 2, 3))
-    shift = centre.mean((1, 2, 3)) - 115.5
-    if along == 'columns':
-        flipped = own < 0
-        assert 150 < flipped.sum() < 250  # 200 ± 5 standard deviations of 10
-        own = own.abs()
-    for values, low, high in [(own, 0.8, 1.2), (other, -0.2, 0.2), (shift, -4, 4)]:
-        assert low - 1e-4 < values.min() and values.max() < high + 1e-4  # 100 has float32 steps of 1e-5
-        assert values.max() - values.min() > 0.95 * (high - low)  # 400 draws
-    assert abs(np.corrcoef(own, shift)[0, 1]) < 0.25  # 5 / sqrt(400): drawn apart
-
-
-@pytest.fixture
-def seen(quick, monkeypatch, data_dir, tmp_path):
-    """The batches that the network sees in eight steps on copies of an image (32, 32), as a function of the flags."""
-    batches, runs = [], itertools.count()
-    forward = ConvNet.forward
-
-    def spy(self, x):
-        if self.training:
-            batches.append(x.clone())
-        else:
-            assert x.shape[2:] == (32, 32)
-        return forward(self, x)
-
-    def run(image, *args):
-        batches.clear()
-        x = image.expand(8, 3, 32, 32)
-        monkeypatch.setattr(Machine, 'next_batch', lambda *args: (x.clone(), torch.arange(8)))
-        short_run('train_convnet_pytorch', data_dir, tmp_path / str(next(runs)), '--max_steps', 8, *args)
-        return list(batches)
-
-    monkeypatch.setattr(ConvNet, 'forward', spy)
-    return run
-
-
-def test_small_images_are_whole_images_and_come_first(seen):
-    ramp = (torch.arange(32.0) - 15.5)[:, None]
-    batches = seen(ramp, '--small_images', '0.4')
-    assert [x.shape[2] for x in batches] == [24] * 4 + [32] * 4  # steps that begin before 0.4 of 8 are done
-    for x in batches:
-        side = x.shape[2]
-        expected = (torch.arange(side) - (side - 1) / 2) * 32 / side
-        # Each pixel is where it should be, to a twentieth of one: held fast at the corners, it would be 0.14 off.
-        # At the border, part of the filter lies outside.
-        torch.testing.assert_close(x[0, 0, 2:-2, 5], expected[2:-2], rtol=0, atol=0.05)
-    assert {x.shape[2] for x in seen(ramp, '--small_images', '1')} == {24}
-    assert {x.shape[2] for x in seen(ramp)} == {32}
-
-
-@pytest.mark.parametrize(('small', 'shift', 'square'), [('1', 3, 6), ('0', 4, 8)])
-def test_small_images_are_augmented_as_far_as_large_ones(seen, small, shift, square):
-    def blanked(*args):
+@pytest.mark.parametrize(('side', 'shift', 'square'), [(24, 3, 6), (32, 4, 8)])
+def test_small_images_are_augmented_as_far_as_large_ones(side, shift, square):
+    def blanked(cutout):
         """The most rows and columns at the border that are blank in any image, and the most pixels besides."""
-        blank = torch.cat(seen(torch.ones(1), '--augment', '--small_images', small, *args))[:, 0] == 0  # (64, H, W)
+        blank = augmented(torch.ones(64, 1, side, side), cutout=cutout)[:, 0] == 0  # (64, H, W)
         down, across = blank.all(2), blank.all(1)
         inside = blank & ~down[:, :, None] & ~across[:, None, :]
         return down.sum(1).max(), across.sum(1).max(), inside.sum((1, 2)).max()
 
     # 64 draws all miss the two largest shifts of nine with probability 1e-7.
-    assert blanked() == (shift, shift, square**2)
-    assert blanked('--cutout', '0') == (shift, shift, 0)
-
-
-def test_six_views_of_an_image():
-    x = torch.randn(2, 3, 6, 6)
-    padded = np.pad(x.numpy(), [(0, 0), (0, 0), (1, 1), (1, 1)], 'reflect')
-    weights = torch.randn(3 * 36, 4)
-
-    def model(x):
-        return x.flatten(1) @ weights
-
-    def both(v):
-        v = torch.from_numpy(np.ascontiguousarray(v))
-        return (model(v) + model(v.flip(3))) / 2
-
-    direct, mean = six_views(model, x)
-    expected = both(x.numpy()) / 2 + (both(padded[..., :6, :6]) + both(padded[..., 2:, 2:])) / 4
-    # float32 sums of 108 products, of size 10, err by 1e-6.
-    assert torch.allclose(direct, model(x)) and torch.allclose(mean, expected, atol=1e-5)
-
-
-@pytest.mark.parametrize('views', [2, 6])
-def test_the_views_of_an_image_are_averaged_in_float32(views):
-    def network(x):
-        left = x[:, 0, 0, :1] > 0
-        return torch.where(left, 1 + 2**-7, 1.0).bfloat16()  # neighbours in bf16, so that it cannot hold their mean
-
-    pixels = np.zeros((1, 3, 32, 32), np.uint8)
-    pixels[..., :16] = 255
-    data_set = DataSet(pixels, np.zeros(1, int), np.zeros(pixels.shape[1:], np.float32), one_hot=False)
-    model = nn.Module()
-    model.forward = network
-    logits, _ = predict_logits(model, data_set, Machine(parse_flags([])), views=views)
-    assert logits.item() == 1 + 2**-8
-
-
-def mixed_batches(n, *args):
-    """What mixing makes of n batches of ten images, one of each class, whose channels are their one-hot labels."""
-    x, y = torch.eye(10)[:, :, None, None].expand(10, 10, 32, 32).contiguous(), torch.arange(10)
-    mix = make_mixing(parse_flags(args))
-    torch.manual_seed(0)
-    batches = [mix(x, y) for _ in range(n)]
-    assert torch.equal(x.amax((2, 3)), torch.eye(10)) and torch.equal(y, torch.arange(10))
-    return batches
-
-
-@pytest.mark.parametrize('flag', ['--cutmix', '--mixup'])
-def test_a_mixed_target_holds_each_class_as_the_image_does(flag):
-    shares = []
-    for x, t in mixed_batches(100, flag, '1'):
-        # A mean of 1024 float32 numbers; the products with a share are rounded by 6e-8.
-        torch.testing.assert_close(t, x.mean((2, 3)), rtol=0, atol=1e-6)
-        torch.testing.assert_close(t.sum(1), torch.ones(10), rtol=0, atol=1e-6)
-        torch.testing.assert_close(t, t[0, 0] * torch.eye(10) + t[0, 9] * torch.eye(10).roll(1, 0), rtol=0, atol=1e-6)
-        if flag == '--cutmix':
-            assert ((x == 0) | (x == 1)).all()
-            rows = x[0, 9].amax(1)[:, None] * x[0, 9].amax(0)
-            assert torch.equal(x[0, 9], rows)  # a box
-        else:
-            assert torch.equal(x, x[:, :, :1, :1].expand_as(x))
-        shares.append(t[0, 9].item())
-    assert min(shares) < 0.1 and max(shares) > 0.5 and len(set(shares)) > 50  # another share for each batch
-
-
-def test_the_shares_of_mixed_batches_are_those_of_the_flags():
-    kinds = {'left alone': 0, 'cut': 0, 'blended': 0}
-    for x, t in mixed_batches(600, '--cutmix', '0.5', '--mixup', '0.25'):
-        kinds['left alone' if t.ndim == 1 else 'cut' if ((x == 0) | (x == 1)).all() else 'blended'] += 1
-    # Five standard deviations of at most 12.3; a box outside the image is rare, and counts as cut.
-    assert abs(kinds['cut'] - 300) < 62 and abs(kinds['blended'] - 150) < 62 and abs(kinds['left alone'] - 150) < 62
-    for flags in (['--cutmix', '0.9', '--mixup', '0.1'], ['--mixup', '1']):  # 1 - 0.9 - 0.1 is below 0
-        assert all(t.ndim == 2 for _, t in mixed_batches(50, *flags))
-    assert make_mixing(parse_flags([])) is None
+    assert blanked(8) == (shift, shift, square**2)
+    assert blanked(0) == (shift, shift, 0)
 
 
 def test_accuracy_on_mixed_targets_counts_the_larger_share():
@@ -304,11 +189,13 @@ def test_pictures(tmp_path):
     data_set = make_data_sets(images, labels, images, labels, one_hot=False)['test']
     probabilities = np.eye(10)[labels]
     probabilities[[0, 10, 11]] = np.eye(10)[5]  # two of six mistaken in class 0, one in class 1
-    accuracies = plot_predictions(tmp_path, data_set, probabilities, [f'class {i}' for i in range(10)])
+    names = [f'class {i}' for i in range(10)]
+    accuracies = write_confusion(tmp_path, labels, probabilities, names)
     assert accuracies == {f'class {i}': {0: 4 / 6, 1: 5 / 6}.get(i, 1.0) for i in range(10)}
     counts = np.loadtxt(tmp_path / 'confusion.csv', delimiter=',', skiprows=1, usecols=range(1, 11))
     assert counts[0, 5] == 2 and counts[1, 5] == 1 and np.trace(counts) == 57 and counts.sum() == 60
-    plot_filters(tmp_path, rng.normal(size=(64, 3, 3, 3)))
+    draw_predictions(tmp_path, data_set, probabilities, names)
+    draw_filters(tmp_path, rng.normal(size=(64, 3, 3, 3)))
     for name in ('confusion', 'mistakes', 'filters'):
         assert (tmp_path / f'{name}.png').read_bytes().startswith(b'\x89PNG')
         assert (tmp_path / f'{name}.pdf').read_bytes().startswith(b'%PDF')
@@ -322,5 +209,5 @@ def test_the_mistakes_shown_are_the_most_confident(tmp_path, monkeypatch):
         probabilities[row] = (1 - wrong) * np.eye(10)[labels[row]] + wrong * np.eye(10)[(labels[row] + 1) % 10]
     shown, pixels = [], DataSet.pixels
     monkeypatch.setattr(DataSet, 'pixels', lambda self, rows: shown.extend(rows) or pixels(self, rows))
-    plot_predictions(tmp_path, data_set, probabilities, CLASS_NAMES)
+    draw_predictions(tmp_path, data_set, probabilities, CLASS_NAMES)
     assert shown[:3] == [3, 41, 20]

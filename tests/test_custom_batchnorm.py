@@ -1,6 +1,8 @@
 """Question 3 as a user meets it: shapes and errors, precision, what is saved for backward, autocast, torch.compile."""
 
+import re
 import shutil
+from itertools import product
 from types import SimpleNamespace
 
 import pytest
@@ -86,6 +88,35 @@ def test_function_checks_and_defaults():
         batch_norm(x[:, :3], gamma, beta)
     assert torch.equal(batch_norm(x, gamma, beta), batch_norm(x, gamma, beta, 1e-5))
     assert not torch.equal(batch_norm(x, gamma, beta), batch_norm(x, gamma, beta, 1e-2))
+
+
+def assert_refused(message, function, *args, error=ValueError):
+    with pytest.raises(error, match=f'^{re.escape(message)}$'):
+        function(*args)
+
+
+@pytest.mark.parametrize('forward', [*(version(4) for version in VERSIONS), lambda x: batch_norm(x, *torch.eye(4)[:2])])
+def test_input_is_refused_by_its_shape_its_size_and_its_dtype(forward):
+    for shape in ((5, 3), (4,), (5, 4, 1)):
+        assert_refused(f'expected input of shape (B, 4), got {shape}', forward, torch.zeros(shape))
+    for n in (0, 1):
+        message = f'expected a batch of 2 or more to take a variance over, got {n}'
+        assert_refused(message, forward, torch.zeros(n, 4))
+    message = 'expected floating-point input, got torch.uint8'
+    assert_refused(message, forward, torch.zeros(5, 4, dtype=torch.uint8), error=TypeError)
+
+
+def test_gamma_and_beta_of_a_wrong_shape_are_refused():
+    x, gamma, beta, _ = example(3, 3)
+    for g, b in ((gamma[:, None], beta[:, None]), (gamma, beta.expand(3, 3)), (gamma[None], beta)):
+        message = f'expected gamma and beta of one shape (C,), got {tuple(g.shape)} and {tuple(b.shape)}'
+        assert_refused(message, batch_norm, x, g, b)
+
+
+@pytest.mark.parametrize('version', VERSIONS)
+def test_repr_names_size_and_eps(version):
+    assert repr(version(1)) == f'{version.__name__}(1, eps=1e-05)'
+    assert repr(version(1, 3.0)) == f'{version.__name__}(1, eps=3.0)'
 
 
 # Values
@@ -203,6 +234,37 @@ def test_backward_computes_only_what_is_needed():
     assert operations(False, True, True) < operations(True, True, True)
 
 
+@pytest.mark.parametrize('needed', list(product((False, True), repeat=3)))
+def test_gradients_asked_for_one_by_one(needed):
+    """Each is the same whatever else is asked for, and None if it is not."""
+    *inputs, dout = example(5, 3, torch.float64)
+    together = manual_backward(inputs, dout, (True, True, True))
+    for gradient, expected, need in zip(manual_backward(inputs, dout, needed), together, (*needed, False), strict=True):
+        assert torch.equal(gradient, expected) if need else gradient is None
+
+
+def test_each_pass_takes_one_matrix_of_memory():
+    """On a CPU the page faults of a second one would cost more than the arithmetic."""
+    kept = []  # all that operations return, so that no memory is used twice
+
+    class Keep(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            kept.append(func(*args, **(kwargs or {})))
+            return kept[-1]
+
+    def matrices(tensors):
+        return {t.untyped_storage().data_ptr() for t in tensors if getattr(t, 'shape', None) == (5, 3)}
+
+    *inputs, dout = example(5, 3)
+    with Keep():
+        out = batch_norm(*inputs)
+    assert len(matrices(kept) - matrices(inputs)) == 1
+    known = matrices([*kept, *inputs, dout])
+    with Keep():
+        torch.autograd.grad(out, inputs, dout)
+    assert len(matrices(kept) - known) == 1
+
+
 @pytest.mark.parametrize('frozen', ['x', 'gamma', 'beta'])
 def test_frozen_input(frozen):
     x, gamma, beta, dout = example()
@@ -256,6 +318,24 @@ def test_output_may_be_modified_in_place():
 
 
 # Precision and compilation
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_half_precision_keeps_its_statistics_in_float32(dtype):
+    """A mean near 100 would be off by up to 0.03 in float16, by 0.25 in bfloat16."""
+    x, gamma, beta, dout = (t.detach() for t in example(500, 4))
+    half = (100 + x).to(dtype), gamma, beta, dout.to(dtype)
+
+    def results_of(x, gamma, beta, dout):
+        inputs = [x.requires_grad_(), gamma, beta]
+        return [batch_norm(*inputs).detach(), *manual_backward(inputs, dout, (True, True, True))[:3]]
+
+    exact = results_of(*(t.double() for t in half))
+    for name, a, b in zip(NAMES, results_of(*half), exact, strict=True):
+        expected_dtype = dtype if name in ('out', 'dx') else torch.float32
+        assert a.dtype == expected_dtype, name
+        # The last rounding is that of the result; before it, sums of 500 float32 terms of order one.
+        torch.testing.assert_close(a.double(), b, rtol=torch.finfo(expected_dtype).eps, atol=2e-4)
 
 
 def test_autocast_between_linear_layers():

@@ -1,5 +1,8 @@
 """Modules and MLPs as a user meets them: initialisation, shapes, dtypes, errors. Gradients are unittests.py's part."""
 
+import re
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -94,6 +97,34 @@ def test_float32_computes_what_float64_does():
     np.testing.assert_allclose(single.forward(x.astype(np.float32)), double.forward(x), rtol=1e-5)
 
 
+# Float32 in, float32 out: one float64 on the way would double the time of all that follows.
+
+
+@pytest.mark.parametrize('dtype', DTYPES)
+def test_results_have_the_dtype_of_inputs_and_parameters(dtype):
+    for module in modules(dtype):
+        out = module.forward(random(B, 4, dtype=dtype))
+        assert [out.dtype, module.backward(out).dtype] == [dtype, dtype], type(module).__name__
+        for name, param in getattr(module, 'params', {}).items():
+            assert [param.dtype, module.grads[name].dtype] == [dtype, dtype], name
+
+
+@pytest.mark.parametrize('dtype', DTYPES)
+def test_cross_entropy_has_the_dtype_of_the_probabilities_whatever_the_targets(dtype):
+    module, x, classes = CrossEntropyModule(), np.full((4, 3), 1 / 3, dtype), np.array([0, 2, 1, 2])
+    for y in (classes, np.eye(3)[classes], np.eye(3, dtype=np.float32)[classes], np.eye(3, dtype=int)[classes]):
+        assert [module.forward(x, y).dtype, module.backward(x, y).dtype] == [dtype, dtype], y.dtype
+
+
+@pytest.mark.parametrize('dtype', DTYPES)
+def test_mlp_has_one_dtype(dtype):
+    mlp = MLP(N_INPUTS, N_HIDDEN, N_CLASSES, dtype)
+    probabilities = mlp.forward(random(B, N_INPUTS, dtype=dtype))
+    mlp.backward(CrossEntropyModule().backward(probabilities, np.eye(N_CLASSES)[:B]))
+    params = [array for layer in mlp.linear_layers for array in (*layer.params.values(), *layer.grads.values())]
+    assert {array.dtype for array in (probabilities, *params)} == {np.dtype(dtype)}
+
+
 # Initialisation
 
 
@@ -107,6 +138,10 @@ def test_weights_are_drawn_layer_by_layer_from_the_global_state(dtype):
         assert np.array_equal(layer.params['bias'], np.zeros(shape[0]))
         assert {name: grad.shape for name, grad in layer.grads.items()} == {'weight': shape, 'bias': shape[:1]}
         assert not any(grad.any() for grad in layer.grads.values())
+        for of_layer in (layer.params, layer.grads):
+            assert list(of_layer) == ['weight', 'bias']
+            assert {array.dtype for array in of_layer.values()} == {np.dtype(dtype)}
+            assert of_layer['weight'].flags.f_contiguous  # columns in one piece, as x Wᵀ reads them
 
 
 def test_nothing_is_drawn_after_construction():
@@ -206,7 +241,116 @@ def test_images_are_flattened():
     torch.testing.assert_close(twin(images), twin(images.reshape(B, -1)))
 
 
-# Errors name what was expected and what came
+@pytest.mark.parametrize('input_gradient', [True, False])
+def test_the_parameters_get_the_same_with_and_without_the_gradient_of_the_input(input_gradient):
+    module, x, dout = LinearModule(4, 3), random(B, 4), random(B, 3)
+    module.forward(x)
+    module.grads = {}
+    dx = module.backward(dout, input_gradient=input_gradient)
+    assert np.array_equal(module.grads['weight'], (x.T @ dout).T)
+    assert np.array_equal(module.grads['bias'], dout.sum(axis=0))
+    assert (dx is not None) == input_gradient
+
+
+# Values at the edges
+
+
+def test_elu_keeps_its_digits_beside_zero():
+    """exp(x) − 1 would lose all of them."""
+    x = np.array([[-1e-12]])
+    np.testing.assert_allclose(ELUModule().forward(x), x + 0.5e-24, rtol=1e-15)
+
+
+def test_classes_and_one_hot_rows_of_any_type_are_the_same_targets():
+    x, classes, one_hot = SoftMaxModule().forward(random(4, 3)), np.array([0, 2, 1, 2]), np.eye(3)[[0, 2, 1, 2]]
+    module = CrossEntropyModule()
+    for y in (classes.astype(np.uint8), classes.tolist(), one_hot.astype(int), one_hot.astype(np.float32)):
+        assert module.forward(x, y) == module.forward(x, one_hot)
+        assert np.array_equal(module.backward(x, y), module.backward(x, one_hot))
+
+
+@pytest.mark.parametrize('dtype', DTYPES)
+def test_probability_of_zero_counts_as_the_smallest(dtype):
+    module, t = CrossEntropyModule(), np.array([0, 1])
+    x, tiny = np.array([[0, 1], [1, 0]], dtype), np.finfo(dtype).tiny / np.finfo(dtype).eps
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        np.testing.assert_allclose(module.forward(x, t), -np.log(tiny), rtol=4 * np.finfo(dtype).eps)
+        expected = [[-0.5 / tiny, 0], [0, -0.5 / tiny]]
+        np.testing.assert_allclose(module.backward(x, t), expected, rtol=4 * np.finfo(dtype).eps)
+
+
+# Errors name what was expected and what came. Most wrong shapes would broadcast.
+
+
+def assert_refused(message, function, *args, error=ValueError):
+    """The text from beginning to end: half a message sends people to look in the wrong place."""
+    with pytest.raises(error, match=f'^{re.escape(message)}$'):
+        function(*args)
+
+
+def test_linear_refuses_sizes_and_shapes():
+    for n_in, n_out in ((0, 3), (4, 0), (-1, -2)):
+        message = f'in_features and out_features must be positive, got {n_in} and {n_out}'
+        assert_refused(message, LinearModule, n_in, n_out)
+    module = LinearModule(4, 3)
+    for shape in ((5, 3), (5, 5), (4,), (5, 4, 1)):
+        assert_refused(f'x must have shape (B, 4), got {shape}', module.forward, np.zeros(shape))
+    module.forward(np.zeros((5, 4)))
+    for shape in ((5, 4), (1, 3), (3,), ()):
+        assert_refused(f'dout must have shape (5, 3), got {shape}', module.backward, np.zeros(shape))
+
+
+@pytest.mark.parametrize('dtype', [np.int64, np.uint8, bool, complex, object])
+def test_parameters_that_are_no_floats_are_refused(dtype):
+    """Weights of 1e-4 would all be 0, and stay so."""
+    message = f'dtype must be float32 or float64, got {np.dtype(dtype)}'
+    assert_refused(message, LinearModule, 4, 3, dtype, error=TypeError)
+    assert_refused(message, MLP, 6, [5], 3, dtype, error=TypeError)
+
+
+def test_activations_refuse_shapes_and_whole_numbers():
+    for module in (activation() for activation in ACTIVATIONS):
+        for x, expected in ((np.zeros((5, 3)), '(5, 3)'), (np.zeros(5), '(5,)')):
+            module.forward(x)
+            for shape in ((5, 1), (1,), ()):
+                assert_refused(f'dout must have shape {expected}, got {shape}', module.backward, np.zeros(shape))
+    for module in (LeakyReLUModule(), ELUModule()):  # a whole slope would be 0
+        message = 'x must be float32 or float64, got int64'
+        assert_refused(message, module.forward, np.array([-1, 2], np.int64), error=TypeError)
+
+
+def test_softmax_refuses_shapes():
+    module = SoftMaxModule()
+    for shape in ((3,), (5, 3, 1), ()):
+        assert_refused(f'x must have shape (B, C), got {shape}', module.forward, np.zeros(shape))
+    module.forward(np.zeros((5, 3)))
+    for shape in ((5, 1), (1, 3), (3,)):
+        assert_refused(f'dout must have shape (5, 3), got {shape}', module.backward, np.zeros(shape))
+
+
+@pytest.mark.parametrize('dtype', ['float16', 'int64'])
+def test_probabilities_of_other_numbers_than_float32_and_float64_are_refused(dtype):
+    message = f'probabilities must be float32 or float64, got {dtype}'
+    assert_refused(message, SoftMaxModule().forward, np.zeros((2, 3), dtype), error=TypeError)
+    ones, classes = np.ones((2, 3), dtype), np.array([0, 1])
+    assert_refused(message, CrossEntropyModule().forward, ones, classes, error=TypeError)
+
+
+def test_cross_entropy_refuses_shapes_and_classes():
+    x, module = np.full((3, 4), 0.25), CrossEntropyModule()
+    for method in (module.forward, module.backward):
+        assert_refused('x must have shape (B, C), got (4,)', method, x[0], np.zeros(4, int))
+        for y, message in (
+            (np.zeros((3, 1)), 'y must have shape (3, 4), got (3, 1)'),
+            (np.zeros((1, 4), int), 'y must have shape (3, 4), got (1, 4)'),
+            (np.zeros(3), 'y must have shape (3, 4), got (3,)'),  # classes as floats
+            (np.zeros(1, int), 'y must have shape (3,), got (1,)'),
+            (np.array([0, 4, 1]), 'classes must lie in 0 ... 3, got 0 ... 4'),
+            (np.array([3, -1, 0]), 'classes must lie in 0 ... 3, got -1 ... 3'),  # -1 would be the last
+        ):
+            assert_refused(message, method, x, y)
+        method(x, np.array([0, 3, 3]))
 
 
 def test_mlp_refuses_wrong_shapes():

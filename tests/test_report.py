@@ -14,6 +14,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / 'report'))
 import build  # noqa: E402
 
+import custom_batchnorm  # noqa: E402
+import mlp_numpy  # noqa: E402
+import modules  # noqa: E402
+
 _, BODY = re.sub(r'(?<!\\)%.*', '', (ROOT / 'report' / 'report.tex').read_text(encoding='utf-8')).split(
     r'\begin{document}'
 )
@@ -21,6 +25,34 @@ _, BODY = re.sub(r'(?<!\\)%.*', '', (ROOT / 'report' / 'report.tex').read_text(e
 
 def labels(kind):
     return re.findall(rf'\\label{{{kind}:([a-z-]+)}}', BODY)
+
+
+def equation_numbers():
+    """What the PDF prints for each equation, {label: '3.8'}: equations are counted anew in each numbered section."""
+    found, section, equation = {}, 0, 0
+    for is_section, label in re.findall(r'\\(section){|\\label{eq:([a-z-]+)}', BODY):
+        section, equation = (section + 1, 0) if is_section else (section, equation + 1)
+        if label:
+            found[label] = f'{section}.{equation}'
+    return found
+
+
+# The equations that a docstring names by their numbers, in parentheses.
+DOCUMENTED = {
+    modules.LinearModule: (
+        'linear batch-linear chain-weight batch-weight chain-bias batch-bias chain-input batch-hidden'
+    ),
+    modules.ReLUModule: 'relu chain-hidden batch-hidden relu-jacobian',
+    modules.LeakyReLUModule: 'chain-hidden',
+    modules.ELUModule: 'chain-hidden',
+    modules.SoftMaxModule: 'softmax shifted-softmax batch-softmax softmax-matrix batch-output',
+    modules.CrossEntropyModule: 'cross-entropy batch-loss cross-entropy-gradient batch-cross-entropy',
+    mlp_numpy.MLP.backward: 'batch-output batch-hidden',
+    custom_batchnorm.CustomBatchNormAutograd: 'bn-statistics bn-forward',
+    custom_batchnorm.batch_statistics: 'bn-statistics bn-forward',
+    custom_batchnorm.CustomBatchNormManualFunction: 'bn-forward bn-parameters bn-jacobian bn-normalised bn-closed',
+    custom_batchnorm.CustomBatchNormManualModule: 'bn-forward bn-parameters bn-closed',
+}
 
 
 @pytest.fixture(scope='module')
@@ -41,6 +73,38 @@ def test_every_equation_has_a_check_and_every_check_an_equation(kind):
     checked = {name.removeprefix(prefix).replace('_', '-') for name in build.checks(prefix)}
     assert set(labels(kind)) == checked
     assert len(labels(kind)) == len(checked), 'a label stands twice'
+
+
+def test_equations_are_numbered_as_the_pdf_numbers_them():
+    """By section, in the order of the labels; as LaTeX itself has written them down where the report was built."""
+    tex = (ROOT / 'report' / 'report.tex').read_text(encoding='utf-8')
+    assert r'\numberwithin{equation}{section}' in tex
+    assert re.findall(r'\\(?:tag|notag|nonumber|setcounter{equation}|appendix|include|input)\b', BODY) == []
+    aux = ROOT / 'report' / 'generated' / 'report.aux'
+    if aux.exists() and aux.stat().st_mtime > (ROOT / 'report' / 'report.tex').stat().st_mtime:
+        printed = re.findall(r'\\newlabel{eq:([a-z-]+)}{{([\d.]+)}', aux.read_text(encoding='utf-8'))
+        assert dict(printed) == equation_numbers()
+
+
+@pytest.mark.parametrize('documented', DOCUMENTED, ids=lambda documented: documented.__qualname__)
+def test_docstrings_name_their_equations_by_the_number_in_the_pdf(documented):
+    numbers = equation_numbers()
+    named = re.findall(r'\((\d\.\d+)\)', documented.__doc__)
+    assert set(named) == {numbers[label] for label in DOCUMENTED[documented].split()}
+
+
+def test_no_other_docstring_names_an_equation():
+    """Else its number could become wrong."""
+    for module in (modules, mlp_numpy, custom_batchnorm):
+        named = re.findall(r'\(\d\.\d+\)', Path(module.__file__).read_text(encoding='utf-8'))
+        checked = [d.__doc__ for d in DOCUMENTED if d.__module__ == module.__name__]
+        assert sorted(named) == sorted(re.findall(r'\(\d\.\d+\)', ' '.join(checked))), module.__name__
+
+
+def test_checks_name_their_equation_by_the_number_in_the_pdf():
+    for label, number in equation_numbers().items():
+        check = build.checks('test_eq_')[f'test_eq_{label.replace("-", "_")}']
+        assert re.match(r'Equation (\d\.\d+)\.', check.__doc__)[1] == number, label
 
 
 def test_every_displayed_formula_is_a_labelled_equation():

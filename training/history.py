@@ -64,7 +64,8 @@ class History:
         return text.getvalue().encode()
 
     def state_dict(self):
-        return {'rows': self.rows, 'losses': self.losses, 'accuracies': self.accuracies}
+        return {'rows': self.rows, 'seconds': self.seconds, 'losses': self.losses, 'accuracies': self.accuracies}
 
     def load_state_dict(self, state):
-        self.rows, self.losses, self.accuracies = state['rows'], state['losses'], state['accuracies']
+        self.rows, self.seconds = state['rows'], state['seconds']
+        self.losses, self.accuracies = state['losses'], state['accuracies']

@@ -1,21 +1,25 @@
-"""How fast a run is, and how much of it is left."""
+"""What a run costs: time, speed and memory; and how much of it is left."""
 
 import time
 
 from tqdm import tqdm
 
+from training.provenance import peak_memory_mb
+
 
 class Progress:
-    """A bar that counts images and shows their rate and the time left, and the rate of the training steps alone.
+    """A bar that counts images and shows their rate and the time left; and the cost, before and after any resume.
 
     Args:
         batch_size: images in a step.
         max_steps: length of the run.
+        started: time at which this process began the run, by time.perf_counter.
     """
 
-    def __init__(self, batch_size, max_steps):
-        self.batch_size, self.max_steps = batch_size, max_steps
-        self.steps, self.seconds, self.mark, self.shown = 0, 0.0, None, None
+    def __init__(self, batch_size, max_steps, started):
+        self.batch_size, self.max_steps, self.started = batch_size, max_steps, started
+        self.steps, self.step_seconds, self.mark, self.shown = 0, 0.0, None, None
+        self.seconds_before, self.peak_before = 0.0, None
 
     def bar(self, step, off):
         """The bar as a context, at this step; without one if `off`, or where stderr is no terminal."""
@@ -30,7 +34,7 @@ class Progress:
         now = time.perf_counter()
         if self.mark:
             self.steps += 1
-            self.seconds += now - self.mark
+            self.step_seconds += now - self.mark
         self.mark = now
         self.shown.update(self.batch_size)
 
@@ -38,6 +42,23 @@ class Progress:
         """What follows, until the next step has been counted, is no step."""
         self.mark = None
 
-    def rate(self):
-        """Images per second of the steps, or None where none was timed."""
-        return round(self.steps * self.batch_size / self.seconds) if self.steps else None
+    def seconds(self):
+        """Seconds of the whole run, whatever is done in them."""
+        return self.seconds_before + time.perf_counter() - self.started
+
+    def peak(self):
+        """Largest resident size so far in MB, or None where the system does not say."""
+        return max(filter(None, (self.peak_before, peak_memory_mb())), default=None)
+
+    def cost(self):
+        """The figures of the summary; images per second are those of the steps alone, None where none was timed."""
+        rate = round(self.steps * self.batch_size / self.step_seconds) if self.steps else None
+        return {'seconds': round(self.seconds(), 2), 'images_per_second': rate, 'peak_memory_mb': self.peak()}
+
+    def state_dict(self):
+        timed = {'steps': self.steps, 'step_seconds': self.step_seconds}
+        return {'seconds': self.seconds(), 'peak_memory_mb': self.peak()} | timed
+
+    def load_state_dict(self, state):
+        self.seconds_before, self.peak_before = state['seconds'], state['peak_memory_mb']
+        self.steps, self.step_seconds = state['steps'], state['step_seconds']

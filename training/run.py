@@ -1,7 +1,6 @@
 """One training run: batches, history, checkpoints, summary."""
 
 import math
-import time
 from functools import partial
 from signal import SIGTERM
 
@@ -15,7 +14,6 @@ from training.folder import RunFolder
 from training.history import History
 from training.plots import draw_curves, draw_filters, draw_predictions, write_confusion
 from training.progress import Progress
-from training.provenance import peak_memory_mb
 from training.signals import Signals
 from training.tensorboard import TensorBoard
 
@@ -51,10 +49,11 @@ class Run:
         schedule = getattr(flags, 'lr_schedule', 'of its own') if parts.get('scheduler') else 'constant'
         self.folder = RunFolder(flags, machine.compute, partial(number_of_steps, data=data), schedule)
         self.path, self.is_writer = self.folder.path, machine.rank == 0
-        self.parts = {'run': self} | {name: part for name, part in parts.items() if part is not None}
+        self.progress = Progress(flags.batch_size, self.max_steps, machine.started)
+        self.parts = {'run': self, 'cost': self.progress}
+        self.parts |= {name: part for name, part in parts.items() if part is not None}
         self.checkpoints = Checkpoints(self.path, State(flags, machine, data, self.parts))
-        self.step, self.seconds, self.rate, self.log, self.signals = 0, 0.0, None, History(), Signals()
-        self.progress = Progress(flags.batch_size, self.max_steps)
+        self.step, self.rate, self.log, self.signals = 0, None, History(), Signals()
         self.tensorboard = TensorBoard(flags, self.path)
 
     @property
@@ -113,7 +112,9 @@ class Run:
     def steps(self):
         """The numbers of the steps that are left, while a bar shows them."""
         with self.progress.bar(self.step, off=self.flags.quiet or not self.is_writer):
-            if self.log.losses and self._is_evaluation_due():  # a signal came between a step and its evaluation
+            if (
+                self.log.step < self.step and self._is_evaluation_due()
+            ):  # a signal came between a step and its evaluation
                 self._evaluate()
             while self.step < self.max_steps:
                 self.rate = self.learning_rate
@@ -153,7 +154,7 @@ class Run:
         }
         for loss, _ in evaluated.values():
             self._check_loss(loss)  # a row is not added then, nor a checkpoint written
-        self.log.add(self.step, evaluated, self.rate, self._seconds())
+        self.log.add(self.step, evaluated, self.rate, self.progress.seconds())
         if self.step % self.flags.eval_freq == 0:
             self.log.start_row()
         if self.is_writer:
@@ -164,14 +165,11 @@ class Run:
         self.progress.pause()
 
     def state_dict(self):
-        return {'step': self.step, 'seconds': [*self.log.seconds, self._seconds()]} | self.log.state_dict()
+        return {'step': self.step} | self.log.state_dict()
 
     def load_state_dict(self, state):
-        self.step, (*self.log.seconds, self.seconds) = state['step'], state['seconds']
+        self.step = state['step']
         self.log.load_state_dict(state)
-
-    def _seconds(self):
-        return self.seconds + time.perf_counter() - self.machine.started
 
     def finish(self, predict=None, filters=None, **figures):
         """Writes the summary, the figures of the last step, and draws what there is to see; every process calls it.
@@ -199,9 +197,7 @@ class Run:
         if probabilities is not None:
             names = class_names(self.flags)
             figures['class_accuracy'] = write_confusion(self.path, self.data['test'].labels, probabilities, names)
-        seconds = self._seconds()
-        cost = {'seconds': round(seconds, 2), 'images_per_second': self.progress.rate()}
-        cost['peak_memory_mb'] = peak_memory_mb()
-        write_json(self.path / 'summary.json', self.history[-1] | figures | cost)
+        cost, last = self.progress.cost(), self.history[-1]
+        write_json(self.path / 'summary.json', last | figures | cost)
         self.checkpoints.forget_previous()
-        self.print(f'test accuracy {self.history[-1]["test_accuracy"]:.4f} after {self.step} steps and {seconds:.1f} s')
+        self.print(f'test accuracy {last["test_accuracy"]:.4f} after {self.step} steps and {cost["seconds"]:.1f} s')
