@@ -69,7 +69,7 @@ def print_row(folder, results, width, stream):
 
 
 def as_csv(judged):
-    """A row per folder: how many items are right, of how many, then the verdict of each; judged is {folder: Results}."""
+    """A row per folder: how many items are right, of how many, and each verdict; judged is {folder: Results}."""
     names = [name for name in NAMES if any(r.item == name for results in judged.values() for r in results)]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')

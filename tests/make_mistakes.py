@@ -3,10 +3,9 @@
     python tests/make_mistakes.py                              # all
     python tests/make_mistakes.py bessel_variance --jobs 2     # some by name, two at a time
 
-A mistake is one that people make, and that no tool would. In the table it has a name and a sentence, the test that is
-expected to catch it, which is tried first, and the lines of a file before and after, the fewest that stand there once.
-unittests.py and tests/ follow, but for the tests of README and report. A test that never ends catches its mistake too,
-and the table says so.
+A mistake is one that people make, and that no tool would. The test that the table names is tried first; unittests.py
+and tests/ follow, but for the tests of README and report, and for the one of the table, which notices any change. A
+test that never ends catches its mistake too, and what is printed says so.
 
 Prints a Markdown table. Exits with 1 if a mistake is not caught or no longer fits the code.
 """
@@ -26,8 +25,8 @@ from typing import NamedTuple
 
 TABLE = Path(__file__).with_name('mistakes.txt')
 ROOT = Path(__file__).resolve().parent.parent
-ALL_TESTS = ['tests', '--ignore=tests/test_readme.py', '--ignore=tests/test_report.py']
-ONE_TEST_SECONDS, ALL_TESTS_SECONDS = 600, 3600  # far more than they take, so that what takes longer hangs
+ALL_TESTS = ['tests', *(f'--ignore=tests/test_{name}.py' for name in ('readme', 'report', 'mistakes'))]
+SHORT, LONG = 600, 3600  # seconds, far more than one test and all of them take, so that what takes longer hangs
 
 
 class Mistake(NamedTuple):
@@ -40,34 +39,33 @@ class Mistake(NamedTuple):
 
     def fits(self, tree):
         """Whether each edit changes lines that stand in its file exactly once."""
-        return all(before != after and self._count(tree / file, before) == 1 for file, before, after in self.edits)
+        return all(before != after and len(around(before, tree / file)) == 2 for file, before, after in self.edits)
 
     def make(self, tree):
         for file, before, after in self.edits:
-            text = f'\n{(tree / file).read_text(encoding="utf-8")}'
-            text = text.replace(f'\n{before}', f'\n{after}')
-            (tree / file).write_text(text[1:], encoding='utf-8')
+            (tree / file).write_text(after.join(around(before, tree / file)), encoding='utf-8')
 
-    @staticmethod
-    def _count(path, lines):
-        return f'\n{path.read_text(encoding="utf-8")}'.count(f'\n{lines}') if path.exists() else 0
+
+def around(lines, path):
+    """What stands in a file around these lines: two parts if they stand there once."""
+    return re.split(f'(?m)^{re.escape(lines)}', path.read_text(encoding='utf-8') if path.exists() else '')
 
 
 def read_table():
-    """{name: Mistake} of tests/mistakes.txt: blocks of a title, a test, and edits as in a diff."""
+    """{name: Mistake} of tests/mistakes.txt, whose first block says how to read it."""
     found = {}
-    for block in TABLE.read_text(encoding='utf-8').strip().split('\n\n'):
+    for block in re.split('\n\n+', TABLE.read_text(encoding='utf-8'))[1:]:
         title, test, *lines = block.splitlines()
         name, sentence = title.split(': ', 1)
-        edits = []
-        for line in lines:
-            if line.startswith('in '):
-                edits.append([line.removeprefix('in '), '', ''])
-            for column, marks in ((1, ' -'), (2, ' +')):
-                if line[0] in marks:
-                    edits[-1][column] += f'{line[1:]}\n'
-        found[name] = Mistake(name, sentence, test.removeprefix('caught by '), [tuple(edit) for edit in edits])
+        _, *edits = re.split(r'(?m)^in (.+)\n', '\n'.join([*lines, '']))
+        edits = [(file, side(' -', diff), side(' +', diff)) for file, diff in zip(edits[::2], edits[1::2], strict=True)]
+        found[name] = Mistake(name, sentence, test.removeprefix('caught by '), edits)
     return found
+
+
+def side(marks, diff):
+    """The lines before (' -') or after (' +')."""
+    return ''.join(line[1:] for line in diff.splitlines(keepends=True) if line[0] in marks)
 
 
 @contextlib.contextmanager
@@ -87,16 +85,9 @@ def copied_tree():
 def first_failure(tree, tests, seconds, environment):
     """The first test that fails, or None if all pass; 'hangs: ...' after so many seconds."""
     options = ['-x', '-q', '-rfE', '-p', 'no:cacheprovider', f'--basetemp={tree.parent / "pytest"}']
-    with subprocess.Popen(
-        [sys.executable, '-m', 'pytest', *options, *tests],
-        cwd=tree,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors='replace',
-        start_new_session=True,
-    ) as process:
+    command = [sys.executable, '-m', 'pytest', *options, *tests]
+    pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.STDOUT, 'errors': 'replace'}
+    with subprocess.Popen(command, cwd=tree, env=environment, start_new_session=True, **pipes) as process:
         try:
             output, _ = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
@@ -118,8 +109,7 @@ def judge(mistake, environment):
         if not mistake.fits(tree):
             return 'it no longer fits the code', False
         mistake.make(tree)
-        attempts = [([mistake.test], ONE_TEST_SECONDS), (['unittests.py'], ALL_TESTS_SECONDS)]
-        for tests, seconds in [*attempts, (ALL_TESTS, ALL_TESTS_SECONDS)]:
+        for tests, seconds in (([mistake.test], SHORT), (['unittests.py'], LONG), (ALL_TESTS, LONG)):
             if failure := first_failure(tree, tests, seconds, environment):
                 return f'`{failure}`', True
     return 'no test', False
@@ -129,7 +119,7 @@ def check_unchanged(mistakes, environment):
     """Ends the program with one line if a named test fails without any mistake, or does not exist."""
     with copied_tree() as tree:
         tests = sorted({mistake.test for mistake in mistakes})
-        if failure := first_failure(tree, tests, ALL_TESTS_SECONDS, environment):
+        if failure := first_failure(tree, tests, LONG, environment):
             sys.exit(f'make_mistakes.py: {failure} fails or does not exist, without any mistake')
 
 
@@ -141,11 +131,9 @@ def main():
     flags = parser.parse_args()
     if unknown := set(flags.names) - known.keys():
         parser.error(f'no such mistake: {", ".join(sorted(unknown))}')
-
     mistakes = [known[name] for name in flags.names or known]
     environment = os.environ | ({'OMP_NUM_THREADS': '1'} if flags.jobs > 1 else {})
     check_unchanged(mistakes, environment)
-
     caught = 0
     print('| mistake | first test that caught it |\n| --- | --- |')
     with ThreadPoolExecutor(flags.jobs) as pool:

@@ -4,13 +4,15 @@ import re
 
 import pytest
 from conftest import ROOT
-from make_mistakes import read_table
+from make_mistakes import TABLE, read_table
 
 MISTAKES = read_table()
 
 
-def test_there_are_enough():
-    assert len(MISTAKES) >= 190
+def test_each_has_a_name_of_its_own_and_they_stand_by_file():
+    places = [(mistake.edits[0][0], name) for name, mistake in MISTAKES.items()]
+    assert places == sorted(places)
+    assert TABLE.read_text(encoding='utf-8').count('\ncaught by ') == len(MISTAKES) >= 190
 
 
 @pytest.mark.parametrize('name', MISTAKES)

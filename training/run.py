@@ -107,9 +107,7 @@ class Run:
     def steps(self):
         """The numbers of the steps that are left, while a bar shows them."""
         with self.progress.bar(self.step, off=self.flags.quiet or not self.is_writer):
-            if (
-                self.log.step < self.step and self._is_evaluation_due()
-            ):  # a signal came between a step and its evaluation
+            if self.log.step < self.step and self._is_evaluation_due():  # a signal came before the evaluation
                 self._evaluate()
             while self.step < self.max_steps:
                 self.learning_rate = self._next_learning_rate()

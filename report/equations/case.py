@@ -10,6 +10,7 @@ import numpy as np
 from experiments.best_mlp import Whitening, hard_threshold_, local_, soft_threshold_
 from experiments.muon import Muon
 from gradient_check import eval_numerical_gradient, eval_numerical_gradient_array
+from training.convolution import SmallImageConv2d
 from unittests import EXACT, NUMERICAL_ATOL, NUMERICAL_RTOL, GradientTestCase
 
 __all__ = [
