@@ -160,15 +160,15 @@ def groups_of(script, capsys):
             flags = found.setdefault(heading[1], set())
         elif flag := re.match(r'  (--\w+)', line):
             flags.add(flag[1])
-    return found
+    return {group: flags for group, flags in found.items() if flags}
 
 
-WHOSE = {  # what the table says before the flags that some scripts alone have
+WHOSE = {  # what the table says before the flags that only some scripts have
+    'PyTorch MLP': (train_mlp_pytorch,),
     'MLPs': (train_mlp_numpy, train_mlp_pytorch),
+    'MLP': (train_mlp_pytorch,),  # among those in PyTorch
     'NumPy': (train_mlp_numpy,),
     'PyTorch': (train_mlp_pytorch, train_convnet_pytorch),
-    'PyTorch MLP': (train_mlp_pytorch,),
-    'MLP': (train_mlp_pytorch,),  # of those in PyTorch
     'ConvNet': (train_convnet_pytorch,),
 }
 
@@ -179,7 +179,7 @@ def test_every_flag_stands_in_the_text_where_it_belongs(capsys):
     rows = re.findall(r'^\| (\w+)(?: \((\w+)\))? +\| ([^|]*--[^|]*)', text, re.MULTILINE)
     for group, owner, flags in rows:
         for part in flags.split(';'):
-            name = re.search(r'(PyTorch MLP|MLPs|NumPy|PyTorch|MLP|ConvNet)?[^-]*--', part)[1] or owner
+            name = next((name for name in WHOSE if name in part.partition('--')[0]), owner)
             for script in WHOSE.get(name, told):
                 told[script].setdefault(group, set()).update(re.findall(r'--\w+', part))
     for script, groups in told.items():
