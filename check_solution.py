@@ -95,13 +95,15 @@ def main(arguments=None):
         arguments_parser.error("--csv and --json can't both go to the standard output")
 
     silent = '-' in (flags.csv, flags.json)
-    width = min(max(map(len, folders)), 40)
+    # In a row, a folder goes by what tells it from the others.
+    start = len(os.path.commonpath(folders)) + 1 if len(folders) > 1 and os.path.commonpath(folders) else 0
+    width = min(max(len(folder) - start for folder in folders), 40)
 
     def on_result(folder, results):
         if silent:
             return
         if len(folders) > 1:
-            print_row(folder, results, width, sys.stdout)
+            print_row(folder[start:], results, width, sys.stdout)
         else:
             print_table(results, sys.stdout)
         sys.stdout.flush()

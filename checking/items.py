@@ -82,6 +82,7 @@ def judge_one(index, solution, verdicts):
     for need in item.needs:
         if verdicts.get(need) in (CRASH, MISSING):
             return Result(item.name, MISSING, f'cannot be judged before {need} works')
+    solution.verdicts = verdicts
     return judged(item.name, item.check, solution)
 
 

@@ -1,8 +1,8 @@
 """Mistakes for check_solution.py: what it has to blame, and nothing else.
 
-KEPT: the item that a mistake kept in tests/ is about, for those that touch the files of the assignment; OPEN: those that
-its contract allows or does not speak of, with the reason. STUDENTS: mistakes in students/, each the file, the text that
-it replaces, the new text, the item, and words of the hint; no words where a hint is not to be had.
+KEPT: the item that a mistake kept in tests/ is about, for those that touch the files of the assignment. OPEN: those
+that its contract allows or does not speak of, with the reason. STUDENTS: mistakes in students/, each the file, the text
+that it replaces, the new text, the item, and words of the hint; no words where a hint is not to be had.
 """
 
 KEPT = {
@@ -80,6 +80,7 @@ _ROW = 'dx[i] = np.dot(dout[i], jac)'
 _LEAKY = 'np.maximum(0, x) + self.a * np.minimum(0, x)'
 _STD = 'torch.sqrt(sigma2 + self.eps)'
 _BELOW = 'dout = self.hidden[i].backward(dout)'
+_HIDDEN = 'for i in range(len(self.hidden)):\n            x = self.hidden[i].forward(x)'
 _LOOP = 'range(len(self.hidden) - 1, -1, -1)'
 _POOL = 'nn.MaxPool2d((3, 3), stride=2, padding=1)'
 
@@ -191,8 +192,8 @@ STUDENTS = {
     'loss gradient of all classes': (_M, _DCE, '-1 / x / n', 'cross_entropy.input', 'labels are ignored'),
     'last activation missing': (
         _N,
-        'for i in range(len(self.hidden)):\n            x = self.hidden[i].forward(x)\n            x = self.activations[i].forward(x)',
-        'for i in range(len(self.hidden)):\n            x = self.hidden[i].forward(x)',
+        _HIDDEN + '\n            x = self.activations[i].forward(x)',
+        _HIDDEN,
         'mlp_numpy.forward',
         'missing',
     ),
