@@ -95,6 +95,11 @@ def judge(solution, questions=()):
     return merged(results)
 
 
+def nothing_to_judge(questions, why):
+    """The Results where there is no solution at all."""
+    return merged([Result(CHECKS[index].name, MISSING, why) for index in asked(questions)])
+
+
 def merged(results):
     """One Result for each name, in the order of NAMES; of two, the one that finds more."""
     order = [RIGHT, MISSING, CRASH, WRONG]
