@@ -49,7 +49,6 @@ OPEN = {
     'convolution_without_bias': 'allowed, and said',
     'dropout_keeps_that_share': 'an option that only this repo has',
     'dropout_left_on': 'an option that only this repo has',
-    'dtype_not_passed_on': 'an argument that only this repo has',
     'elu_overflows': 'a warning of NumPy, with the right values',
     'hard_for_soft_threshold': 'a step that only this repo has',
     'integer_slopes': 'a refusal that only this repo promises',
@@ -67,7 +66,6 @@ OPEN = {
     'variance_from_mean_of_squares': 'right but for rounding errors',
     'weights_always_float32': 'an argument that only this repo has',
     'weights_ignore_the_seed': 'the assignment asks for no particular generator',
-    'weights_of_one_row_broadcast': 'a shape that it alone refuses',
 }
 
 _M, _N, _B, _P, _C = 'modules.py', 'mlp_numpy.py', 'custom_batchnorm.py', 'mlp_pytorch.py', 'convnet_pytorch.py'
