@@ -12,9 +12,10 @@ import argparse
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
-from checking.items import QUESTIONS
+from checking.items import QUESTIONS, nothing_to_judge
 from checking.sandbox import Limits, judge_folder
 from checking.table import as_csv, as_json, first_to_mend, print_row, print_table
 
@@ -64,6 +65,12 @@ def write(text, path):
         temporary.unlink(missing_ok=True)
 
 
+def short_names(folders):
+    """For each folder, what tells it from the others: the last part of its path where that is enough."""
+    last = {folder: Path(folder).resolve().name for folder in folders}
+    return last if len(set(last.values())) == len(folders) else {folder: folder for folder in folders}
+
+
 def judge(folders, flags, on_result):
     """{folder: Results}, two processes at a time; on_result(folder, Results) is called in order."""
     limits = Limits(flags.seconds, int(flags.memory * 2**30))
@@ -71,7 +78,12 @@ def judge(folders, flags, on_result):
         waiting = {}
         try:
             for folder in folders:
-                waiting[folder] = judge_folder(folder, flags.question, limits, pool)
+                try:
+                    waiting[folder] = judge_folder(folder, flags.question, limits, pool)
+                except FileNotFoundError as error:
+                    if len(folders) == 1:
+                        raise
+                    waiting[folder] = partial(nothing_to_judge, flags.question, str(error))
             judged = {}
             for folder, wait in waiting.items():
                 judged[folder] = wait()
@@ -95,13 +107,14 @@ def main(arguments=None):
         arguments_parser.error("--csv and --json can't both go to the standard output")
 
     silent = '-' in (flags.csv, flags.json)
-    width = min(max(map(len, folders)), 40)
+    short = short_names(folders)
+    width = min(max(map(len, short.values())), 40)
 
     def on_result(folder, results):
         if silent:
             return
         if len(folders) > 1:
-            print_row(folder, results, width, sys.stdout)
+            print_row(short[folder], results, width, sys.stdout)
         else:
             print_table(results, sys.stdout)
         sys.stdout.flush()

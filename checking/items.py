@@ -82,6 +82,7 @@ def judge_one(index, solution, verdicts):
     for need in item.needs:
         if verdicts.get(need) in (CRASH, MISSING):
             return Result(item.name, MISSING, f'cannot be judged before {need} works')
+    solution.verdicts = verdicts
     return judged(item.name, item.check, solution)
 
 
@@ -92,6 +93,11 @@ def judge(solution, questions=()):
         results.append(judge_one(index, solution, verdicts))
         verdicts[results[-1].item] = results[-1].verdict
     return merged(results)
+
+
+def nothing_to_judge(questions, why):
+    """The Results where there is no solution at all."""
+    return merged([Result(CHECKS[index].name, MISSING, why) for index in asked(questions)])
 
 
 def merged(results):

@@ -202,7 +202,7 @@ def judge_folder(folder, questions, limits, pool):
     found = locate(folder)
     if found is None:
         names = ', '.join(f'{name}.py' for name in FILES)
-        raise FileNotFoundError(f'{folder} has none of the files {names}')
+        raise FileNotFoundError(f'none of the files {names} is in {folder}')
 
     def judge(indices):
         with tempfile.TemporaryDirectory(prefix='check.', ignore_cleanup_errors=True) as temporary:

@@ -39,6 +39,7 @@ class Solution:
 
     def __init__(self, folder=None, modules=None, broken=None, on_import=lambda name: None):
         self.folder = Path(folder).resolve() if folder else None
+        self.verdicts = {}  # so far, by item
         self._modules = dict(modules or {})
         self._broken = dict(broken or {})
         self._on_import = on_import

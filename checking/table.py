@@ -52,7 +52,7 @@ def print_table(results, stream):
     print(f'\n{counted(results)}.', file=stream)
     if first := first_to_mend(results):
         text = f'Begin with {first.item}' + (f': {plain(first.hint)}' if first.hint else '')
-        text += f'. {where_to_read(first.item)}'
+        text += f'. {where_to_read(first.item)}' if first.hint or first.verdict != CRASH else ', and what it raises.'
         print('\n'.join(textwrap.wrap(text, WIDTH, break_on_hyphens=False)), file=stream)
 
 
@@ -69,7 +69,7 @@ def print_row(folder, results, width, stream):
 
 
 def as_csv(judged):
-    """A row per folder: how many items are right, of how many, and each verdict; judged is {folder: Results}."""
+    """A row per folder of {folder: Results}: how many items are right, of how many, then the verdict of each."""
     names = [name for name in NAMES if any(r.item == name for results in judged.values() for r in results)]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')

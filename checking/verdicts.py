@@ -68,6 +68,9 @@ def describe(error, folder=None):
     text = ' '.join(str(error).split())[:200]
     if isinstance(error, ModuleNotFoundError):
         what = f'needs the package {error.name}, which is not installed'
+    elif isinstance(error, SyntaxError):
+        old = ': is it Python 2?' if "call to 'print'" in text else ''
+        what = f'{type(error).__name__}: {error.msg}{old}'
     elif isinstance(error, MemoryError) or "can't allocate memory" in text:
         what = 'asks for more memory than it may have'
     elif 'CUDA' in text or 'NVIDIA' in text:

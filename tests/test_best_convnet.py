@@ -64,6 +64,14 @@ def test_small_images_are_whole_images_and_come_first(seen):
     assert {x.shape[2] for x in seen(ramp, 0)} == {32}
 
 
+def test_the_mirror_image_is_left_for_right():
+    x = torch.randn(2, 3, 4, 4)
+    weights = torch.randn(48, 5)
+    mean = with_mirror_image(lambda x: x.flatten(1) @ weights, x)
+    expected = (x.flatten(1) + x.numpy()[..., ::-1].copy().reshape(2, 48)) @ weights / 2
+    assert torch.allclose(mean, expected, atol=1e-5)  # float32 sums of 48 products
+
+
 def test_six_views_of_an_image():
     x = torch.randn(2, 3, 6, 6)
     padded = np.pad(x.numpy(), [(0, 0), (0, 0), (1, 1), (1, 1)], 'reflect')

@@ -41,6 +41,8 @@ class Network:
             None if value is None else np.asarray(value)
             for value in (state['normalisation'][name] for name in ('mean_image', 'std'))
         )
+        blank = np.zeros((1, 3, 32, 32), np.uint8)
+        _ = DataSet(blank, np.zeros(1, np.int64), self.mean_image, self.std, one_hot=False).images  # or fail here
 
     @functools.cached_property
     def data(self):

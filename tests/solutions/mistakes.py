@@ -1,8 +1,8 @@
 """Mistakes for check_solution.py: what it has to blame, and nothing else.
 
-KEPT: the item that a mistake kept in tests/ is about, for those that touch the files of the assignment; OPEN: those that
-its contract allows or does not speak of, with the reason. STUDENTS: mistakes in students/, each the file, the text that
-it replaces, the new text, the item, and words of the hint; no words where a hint is not to be had.
+KEPT: the item that a mistake kept in tests/ is about, for those that touch the files of the assignment. OPEN: those
+that its contract allows or does not speak of, with the reason. STUDENTS: mistakes in students/, each the file, the text
+that it replaces, the new text, the item, and words of the hint; no words where a hint is not to be had.
 """
 
 KEPT = {
@@ -49,7 +49,6 @@ OPEN = {
     'convolution_without_bias': 'allowed, and said',
     'dropout_keeps_that_share': 'an option that only this repo has',
     'dropout_left_on': 'an option that only this repo has',
-    'dtype_not_passed_on': 'an argument that only this repo has',
     'elu_overflows': 'a warning of NumPy, with the right values',
     'hard_for_soft_threshold': 'a step that only this repo has',
     'integer_slopes': 'a refusal that only this repo promises',
@@ -67,7 +66,6 @@ OPEN = {
     'variance_from_mean_of_squares': 'right but for rounding errors',
     'weights_always_float32': 'an argument that only this repo has',
     'weights_ignore_the_seed': 'the assignment asks for no particular generator',
-    'weights_of_one_row_broadcast': 'a shape that it alone refuses',
 }
 
 _M, _N, _B, _P, _C = 'modules.py', 'mlp_numpy.py', 'custom_batchnorm.py', 'mlp_pytorch.py', 'convnet_pytorch.py'
@@ -80,6 +78,7 @@ _ROW = 'dx[i] = np.dot(dout[i], jac)'
 _LEAKY = 'np.maximum(0, x) + self.a * np.minimum(0, x)'
 _STD = 'torch.sqrt(sigma2 + self.eps)'
 _BELOW = 'dout = self.hidden[i].backward(dout)'
+_HIDDEN = 'for i in range(len(self.hidden)):\n            x = self.hidden[i].forward(x)'
 _LOOP = 'range(len(self.hidden) - 1, -1, -1)'
 _POOL = 'nn.MaxPool2d((3, 3), stride=2, padding=1)'
 
@@ -191,8 +190,8 @@ STUDENTS = {
     'loss gradient of all classes': (_M, _DCE, '-1 / x / n', 'cross_entropy.input', 'labels are ignored'),
     'last activation missing': (
         _N,
-        'for i in range(len(self.hidden)):\n            x = self.hidden[i].forward(x)\n            x = self.activations[i].forward(x)',
-        'for i in range(len(self.hidden)):\n            x = self.hidden[i].forward(x)',
+        _HIDDEN + '\n            x = self.activations[i].forward(x)',
+        _HIDDEN,
         'mlp_numpy.forward',
         'missing',
     ),
