@@ -29,9 +29,6 @@ SHORT = {
     'train_mlp_numpy': '--max_steps 5 --eval_freq 2 --batch_size 50 --learning_rate 0.01 --dnn_hidden_units 8',
     'train_mlp_pytorch': '--max_steps 5 --eval_freq 2 --batch_size 50 --learning_rate 0.01 --dnn_hidden_units 8',
     'train_convnet_pytorch': '--max_steps 5 --eval_freq 2 --batch_size 8 --learning_rate 0.01 --precision fp32',
-    'experiments.best_mlp': '--max_steps 5 --eval_freq 2 --batch_size 50 --learning_rate 0.01 --dnn_hidden_units 8 '
-    '--precision fp32 --whiten 0',
-    'experiments.best_convnet': '--max_steps 5 --eval_freq 2 --batch_size 8 --learning_rate 0.01 --precision fp32',
 }
 
 

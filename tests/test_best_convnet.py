@@ -6,9 +6,11 @@ import json
 import numpy as np
 import pytest
 import torch
+from conftest import assert_same_run
+from test_resume import interrupt
 from torch import nn
 
-from cifar10_utils import DataSet
+from cifar10_utils import DataSet, load_cifar10
 from convnet_pytorch import ConvNet
 from experiments import best_convnet
 from experiments.best_convnet import make_mixing, parse_flags
@@ -68,7 +70,8 @@ def test_the_mirror_image_is_left_for_right():
     x = torch.randn(2, 3, 4, 4)
     weights = torch.randn(48, 5)
     mean = with_mirror_image(lambda x: x.flatten(1) @ weights, x)
-    expected = (x.flatten(1) + x.numpy()[..., ::-1].copy().reshape(2, 48)) @ weights / 2
+    mirrored = torch.from_numpy(x.numpy()[..., ::-1].copy())
+    expected = (x + mirrored).flatten(1) @ weights / 2
     assert torch.allclose(mean, expected, atol=1e-5)  # float32 sums of 48 products
 
 
@@ -157,3 +160,39 @@ def test_images_are_mixed_until_a_share_of_the_steps(quick, monkeypatch, data_di
     monkeypatch.setattr(best_convnet, 'MIX_UNTIL', 0.5)
     short_run(data_dir, tmp_path, '--max_steps', '6')
     assert len(mixed) == 3
+
+
+def test_learns_the_targets_that_mixing_makes(quick, monkeypatch, data_dir, tmp_path):
+    """Targets that are all of class 3 leave nothing else to say, whatever the labels."""
+    threes = torch.eye(10)[3]
+    monkeypatch.setattr(best_convnet, 'make_mixing', lambda: lambda x, y: (x, threes.expand(len(y), 10)))
+    row = short_run(data_dir, tmp_path, '--max_steps', '60', '--eval_freq', '20')[-1]
+    assert row['train_accuracy'] > 0.8
+    _, _, _, labels = load_cifar10(data_dir)
+    assert row['test_accuracy'] == (labels == 3).mean() < 0.3
+
+
+def test_a_run_that_was_cut_off_continues_the_same(quick, monkeypatch, data_dir, tmp_path):
+    """While the images are small, and when they are large."""
+    args = ['--max_steps', '9', '--eval_freq', '2', '--validation_size', '21']
+    whole = short_run(data_dir, tmp_path / 'whole', *args)
+    for step in (3, 7):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            interrupt(patch, 'after_step', step)
+            short_run(data_dir, tmp_path / 'cut', *args, '--resume')
+    assert short_run(data_dir, tmp_path / 'cut', *args, '--resume') == whole
+    assert_same_run(tmp_path / 'cut', tmp_path / 'whole')
+
+
+def test_images_are_flipped_and_shifted_with_their_borders_reflected(quick, monkeypatch, data_dir, tmp_path):
+    made = []
+
+    class Spied(best_convnet.Augmentation):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options)
+            made.append(self)
+
+    monkeypatch.setattr(best_convnet, 'Augmentation', Spied)
+    short_run(data_dir, tmp_path, '--max_steps', '1')
+    (augment,) = made
+    assert (augment.border, augment.cutout) == ('reflect', 0)

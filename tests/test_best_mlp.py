@@ -1,11 +1,13 @@
 """The best MLP's ingredients: whitening, the local start, affine augmentation, the L1 penalty, pruned weights."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from conftest import read_checkpoint
+from conftest import assert_same_run, failing_run, read_checkpoint
+from test_resume import interrupt
 
 import cifar10_utils
 from experiments import best_mlp
@@ -156,6 +158,30 @@ def test_affine_augmentation_moves_a_plane_to_a_plane(along):
     assert abs(np.corrcoef(own, shift)[0, 1]) < 0.25  # 5 / sqrt(400): drawn apart
 
 
+def test_the_processes_deform_the_batch_of_a_single_one():
+    x = torch.randn(6, 3, 32, 32)
+    one, *two = (
+        AffineAugmentation(5, SimpleNamespace(rank=rank, world_size=n, device='cpu'))(x[rank::n])
+        for rank, n in [(0, 1), (0, 2), (1, 2)]
+    )
+    assert torch.equal(one[0::2], two[0]) and torch.equal(one[1::2], two[1])
+
+
+def test_the_network_sees_deformed_images_unless_the_flags_say_no(quick, monkeypatch, data_dir, tmp_path):
+    seen, forward = [], MLP.forward
+
+    def spy(self, x):
+        if self.training:
+            seen.append(x.clone())
+        return forward(self, x)
+
+    monkeypatch.setattr(MLP, 'forward', spy)
+    for augment in ('none', 'affine'):
+        short_run(data_dir, tmp_path / augment, '--augment', augment, '--max_steps', 1)
+    plain, deformed = seen
+    assert torch.equal(AffineAugmentation(42, TorchMachine(parse_flags(['--device', 'cpu'])))(plain), deformed)
+
+
 def cycle(rate, n_steps):
     """The learning rates of one cycle of n_steps."""
     optimizer = torch.optim.SGD([torch.zeros(1)], rate)
@@ -199,7 +225,7 @@ def test_small_weights_are_pruned_after_the_penalty(quick, data_dir, tmp_path):
 
 @pytest.mark.parametrize('flag', ['--prune_below', '--l1_penalty'])
 def test_pruning_all_weights_is_one_line(quick, data_dir, tmp_path, flag):
-    with pytest.raises(RunError, match='linear layer 1'):
+    with pytest.raises(RunError, match='linear layer 1 are 0 at step 2'):
         short_run(data_dir, tmp_path, flag, 1e5, '--max_steps', 5)
     assert not (tmp_path / 'checkpoint.pt').exists()
 
@@ -209,3 +235,32 @@ def test_the_penalty_follows_the_learning_rate_of_the_step(quick, monkeypatch, d
     monkeypatch.setattr(best_mlp, 'soft_threshold_', lambda weights, threshold: thresholds.append(threshold))
     short_run(data_dir, tmp_path, '--max_steps', 4, '--learning_rate', 0.5, '--l1_penalty', 0.1)
     assert thresholds == [0.1 * rate for rate in cycle(0.5, 4)]
+
+
+def test_a_run_that_was_cut_off_continues_the_same(quick, monkeypatch, data_dir, tmp_path):
+    args = ['--max_steps', '9', '--augment', 'affine', '--ema', '0.9', '--l1_penalty', '0.03', '--prune_below', '1e-3', '--validation_size', '21']
+    whole = short_run(data_dir, tmp_path / 'whole', *args)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        interrupt(patch, 'after_step', 5)
+        short_run(data_dir, tmp_path / 'cut', *args)
+    assert short_run(data_dir, tmp_path / 'cut', *args, '--resume') == whole
+    assert_same_run(tmp_path / 'cut', tmp_path / 'whole')
+
+
+NO_SIZES = ['-1', 'nan', 'inf', 'abc', '']
+WRONG = {
+    'dnn_hidden_units': ['', '0', 'many'],
+    'init': ['normal'],
+    'augment': ['crop'],
+    'ema': ['1', *NO_SIZES],
+    'label_smoothing': ['1', *NO_SIZES],
+    'whiten': NO_SIZES,
+    'l1_penalty': NO_SIZES,
+    'prune_below': NO_SIZES,
+}
+
+
+@pytest.mark.parametrize(('flag', 'value'), [(flag, value) for flag, values in WRONG.items() for value in values])
+def test_a_wrong_flag_is_one_line(capsys, flag, value):
+    status, line = failing_run(capsys, 'experiments.best_mlp', f'--{flag}={value}')
+    assert status == 2 and f'--{flag}' in line

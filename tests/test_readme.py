@@ -17,7 +17,6 @@ ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
 sys.path.insert(0, str(ROOT / 'experiments'))
 import results  # noqa: E402
-
 from experiments import best_convnet  # noqa: E402
 
 
