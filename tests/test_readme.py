@@ -18,6 +18,8 @@ README = (ROOT / 'README.md').read_text(encoding='utf-8')
 sys.path.insert(0, str(ROOT / 'experiments'))
 import results  # noqa: E402
 
+from experiments import best_convnet  # noqa: E402
+
 
 def test_the_table_is_what_results_hold():
     assert results.readme(README) == README, 'run python experiments/results.py'
@@ -91,29 +93,23 @@ def test_operations_of_small_images_are_counted_as_on_paper():
     layers = [(3 * 64, 24, 4), (64 * 128, 12, 6), (128 * 256, 6, 6), (256 * 256, 6, 6)]
     layers += [(256 * 512, 3, 6), (512 * 512, 3, 6), (512 * 512, 2, 6), (512 * 512, 2, 6)]
     step = sum(9 * weights * side**2 * flops for weights, side, flops in layers) + 512 * 10 * 6
-    config, summary, history = results.runs('convnet_pytorch')[0]
-    whole = results.pflop(config, summary, history)
-    config = config | {'flags': config['flags'] | {'small_images': 1}}
-    small = results.pflop(config, summary, history)
-    images = summary['step'] * config['flags']['batch_size']
-    full = results.flops(None, False)[1]
-    assert whole - small == pytest.approx(images * (full - step) / 1e15, rel=1e-9)  # differences of float64 numbers
+    assert results.flops(None, side=24)[1] == step
 
 
-def test_operations_on_the_way_are_those_of_the_steps_so_far():
+def test_operations_on_the_way_are_those_of_the_steps_so_far(monkeypatch):
     """While the images are small, a run has spent what one with small images alone has; then steps cost more."""
     config, summary, history = results.runs('convnet_best')[0]
     last = summary['step']
-    turn = int(config['flags']['small_images'] * last)
+    turn = int(best_convnet.SMALL_UNTIL * last)
     so_far = results.pflop(config, summary, history, turn)
-    alone = config | {'flags': config['flags'] | {'small_images': 1}}
-    assert so_far == results.pflop(alone, summary, history, turn)
     _, both, update = results.flops(None, True)
     step = (config['flags']['batch_size'] * both + update) / 1e15
     unevaluated = [row for row in history if row['step'] <= turn]
     on_large = results.pflop(config, summary, unevaluated, last - 1) - so_far
     assert on_large == pytest.approx((last - 1 - turn) * step, rel=1e-9)  # differences of float64 numbers
     assert results.pflop(config, summary, history, last) == results.pflop(config, summary, history)
+    monkeypatch.setattr(best_convnet, 'SMALL_UNTIL', 1)
+    assert so_far == results.pflop(config, summary, history, turn)
 
 
 def test_operations_of_muon_are_counted_as_on_paper():
@@ -149,16 +145,12 @@ def test_every_flag_in_the_text_exists():
 
 def test_every_flag_stands_in_the_text_where_it_belongs():
     text = README.partition('## Flags')[2].partition('## Data')[0]
-    rows = dict(re.findall(r'^\| ([^|]+?) +\| ([^|]*)', text, re.MULTILINE))
-    told = {name: set(re.findall(r'--\w+', flags)) for name, flags in rows.items()}
-    both = flags_of(train_mlp_pytorch) & flags_of(train_convnet_pytorch)
-    everywhere = both & flags_of(train_mlp_numpy)
-    assert told['every training script'] == everywhere
-    assert told['both PyTorch scripts'] == both - everywhere
-    assert told['both MLPs'] == (flags_of(train_mlp_numpy) & flags_of(train_mlp_pytorch)) - everywhere
-    assert told['NumPy MLP'] == flags_of(train_mlp_numpy) - flags_of(train_mlp_pytorch)
-    assert told['PyTorch MLP'] == flags_of(train_mlp_pytorch) - both - told['both MLPs']
-    assert told['ConvNet'] == flags_of(train_convnet_pytorch) - both
+    cells = [line.split('|')[2:5] for line in text.splitlines() if line.startswith('| ')]
+    everywhere, in_both, single = (set(re.findall(r'--\w+', ' '.join(column))) for column in zip(*cells, strict=True))
+    numpy, mlp, convnet = map(flags_of, (train_mlp_numpy, train_mlp_pytorch, train_convnet_pytorch))
+    assert everywhere == numpy & mlp & convnet
+    assert in_both == (mlp & convnet) - everywhere
+    assert single == (numpy | mlp | convnet) - everywhere - in_both
 
 
 def test_every_link_leads_to_a_file():
