@@ -238,7 +238,8 @@ def test_the_penalty_follows_the_learning_rate_of_the_step(quick, monkeypatch, d
 
 
 def test_a_run_that_was_cut_off_continues_the_same(quick, monkeypatch, data_dir, tmp_path):
-    args = ['--max_steps', '9', '--augment', 'affine', '--ema', '0.9', '--l1_penalty', '0.03', '--prune_below', '1e-3', '--validation_size', '21']
+    flags = {'max_steps': 9, 'augment': 'affine', 'ema': 0.9, 'l1_penalty': 0.03, 'prune_below': 1e-3}
+    args = [word for name, value in flags.items() for word in (f'--{name}', value)] + ['--validation_size', 21]
     whole = short_run(data_dir, tmp_path / 'whole', *args)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         interrupt(patch, 'after_step', 5)
