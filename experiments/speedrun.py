@@ -64,10 +64,10 @@ def parse_flags(argv=None):
     return parser.parse_args(argv)
 
 
-def matrix_product_rate(machine):
-    """GFLOP/s of a product of two 2048 x 2048 matrices in the precision of the convolutions: what could be reached."""
+def matrix_product_rate(machine, side=2048):
+    """GFLOP/s of a product of two square matrices in the precision of the convolutions: what could be reached."""
     dtype = torch.bfloat16 if machine.precision == 'bf16' else torch.float32
-    a = torch.randn(2048, 2048, generator=torch.Generator().manual_seed(0)).to(machine.device, dtype)
+    a = torch.randn(side, side, generator=torch.Generator().manual_seed(0)).to(machine.device, dtype)
 
     def products(n):
         for _ in range(n):
@@ -76,7 +76,7 @@ def matrix_product_rate(machine):
 
     products(1)  # warms up
     n, seconds = timeit.Timer(lambda: products(10)).autorange()
-    return n * 10 * 2 * 2048**3 / seconds / 1e9
+    return n * 10 * 2 * side**3 / seconds / 1e9
 
 
 class SpeedNet(nn.Module):

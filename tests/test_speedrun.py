@@ -79,6 +79,7 @@ def test_an_epoch_sees_the_hard_images_once():
 
 
 def test_a_short_run(easy_data_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr(speedrun, 'matrix_product_rate', functools.partial(speedrun.matrix_product_rate, side=128))
     monkeypatch.setattr(speedrun, 'BATCH_SIZE', 10)
     monkeypatch.setattr(speedrun, 'WEIGHT_DECAY', 2e-5)
     monkeypatch.setattr(speedrun, 'SpeedNet', functools.partial(speedrun.SpeedNet, widths=(32, 64, 64)))
@@ -88,4 +89,4 @@ def test_a_short_run(easy_data_dir, tmp_path, monkeypatch):
     assert histories[0] == histories[1]  # the same seed, the same bits
     summary = json.loads((tmp_path / 'first' / 'summary.json').read_text())
     assert summary['test_accuracy'] > 0.9 and summary['test_accuracy_tta'] > 0.9
-    assert summary['pflop'] > 0
+    assert summary['pflop'] > 0 and summary['matrix_product_gflops'] > 0
