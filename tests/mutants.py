@@ -36,7 +36,6 @@ GROUPS = (
             'unittests.py',
             'tests/test_gradient_check.py',
             'tests/test_modules.py',
-            'tests/test_mlp_pytorch.py',
             'tests/test_convnet.py',
         ],
     ),
