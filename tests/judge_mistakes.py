@@ -7,11 +7,11 @@ tests/solutions/students, written in another style. Prints a Markdown table and 
 is not blamed or something else is.
 """
 
-import subprocess
 import sys
-import tempfile
 import types
 from pathlib import Path
+
+from make_mistakes import read_table
 
 ROOT = Path(__file__).resolve().parent.parent
 STUDENTS = ROOT / 'tests' / 'solutions' / 'students'
@@ -27,17 +27,16 @@ def texts(folder):
 
 
 def kept_mistakes():
-    """(name, {file: text with the mistake}) of each mistake kept in tests/ that touches a file of the assignment."""
-    for patch in sorted((ROOT / 'tests' / 'mistakes').glob('*.patch')):
-        touched = [f for f in texts(ROOT) if f'+++ b/{f}\n' in patch.read_text(encoding='utf-8')]
-        if not touched:
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            for file, text in texts(ROOT).items():
-                (Path(folder) / file).write_text(text, encoding='utf-8')
-            includes = [f'--include={file}' for file in touched]
-            subprocess.run(['git', 'apply', *includes, patch], cwd=folder, check=True)
-            yield patch.stem, {file: (Path(folder) / file).read_text(encoding='utf-8') for file in touched}
+    """Each mistake of tests/mistakes.txt in a file of the assignment, as (name, {file: text}) of what it changes."""
+    ours = texts(ROOT)
+    for name, mistake in read_table().items():
+        changed = {}
+        for file, before, after in mistake.edits:
+            if file in ours:
+                text = changed.get(file, (ROOT / file).read_text(encoding='utf-8'))
+                changed[file] = f'\n{text}'.replace(f'\n{before}', f'\n{after}')[1:]
+        if changed:
+            yield name, changed
 
 
 def students_mistakes():
