@@ -514,8 +514,7 @@ def test_torch_activations(activation, expected):
 
 def test_every_torch_activation_and_initialisation_is_tested_here():
     assert set(mlp_pytorch.ACTIVATIONS) == {'relu', 'leaky_relu', 'elu', 'gelu', 'silu', 'tanh'}
-    # 'local' has a file of its own, test_mlp_pytorch.py.
-    assert set(mlp_pytorch.INITS) == {'normal', 'pytorch', 'xavier', 'kaiming', 'local'}
+    assert set(mlp_pytorch.INITS) == {'normal', 'pytorch', 'xavier', 'kaiming'}
     assert set(mlp_pytorch.BATCH_NORMS) == {'torch', 'autograd', 'manual'}
 
 
