@@ -51,12 +51,13 @@ RUNS = {
     'mlp_two_processes': f'torchrun --nproc_per_node 2 {MLP} {SHORT}',
     'convnet': f'{CONVNET} {SHORT}',
     'convnet_fp32': f'{CONVNET} --max_steps 60 --precision fp32',
-    'convnet_augmented': f'{CONVNET} --max_steps 60 --augment --lr_schedule onecycle',
+    'convnet_bf16': f'{CONVNET} --max_steps 10 --precision bf16',  # in emulation where the CPU has none
+    'convnet_augmented': f'{CONVNET} --max_steps 30 --augment --lr_schedule onecycle',
     'convnet_two_processes': f'torchrun --nproc_per_node 2 {CONVNET} --max_steps 20',
-    'mlp_best': f'mlp_best {SHORT}',
-    'convnet_best': 'convnet_best --max_steps 12 --eval_freq 6',
-    **{f'combined_{name}': f'ladder/combined_{name} {SHORT}' for name in TOGETHER},
-    'speedrun': 'experiments/speedrun.py --epochs 1.5',
+    'mlp_best': 'mlp_best --max_steps 30 --eval_freq 15',
+    'convnet_best': 'convnet_best --max_steps 6 --eval_freq 3',
+    **{f'combined_{name}': f'ladder/combined_{name} --max_steps 20 --eval_freq 20' for name in TOGETHER},
+    'speedrun': 'experiments/speedrun.py --epochs 1.2',
 }
 RUNS |= {f'{name}_resumed': RUNS[name] for name in ('numpy', 'mlp_many_flags', 'convnet')}
 ON_ALL_IMAGES = ['numpy', 'numpy_float64', 'numpy_resumed', 'mlp']
