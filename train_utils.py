@@ -129,7 +129,7 @@ def load_data(flags, standardize=False):
         DataError: if CIFAR-10 is missing and cannot be fetched, or is broken.
     """
     if flags.dataset == 'shapes10':
-        from shapes10 import shapes10
+        from data.shapes10 import shapes10
 
         arrays = shapes10()
     else:
@@ -147,7 +147,7 @@ def load_data(flags, standardize=False):
 def class_names(flags):
     """Names of the ten classes of the data set that the flags ask for."""
     if flags.dataset == 'shapes10':
-        from shapes10 import CLASS_NAMES as names
+        from data.shapes10 import CLASS_NAMES as names
 
         return names
     return CLASS_NAMES

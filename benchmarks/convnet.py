@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from cifar10_utils import make_data_sets
 from convnet_pytorch import Conv3x3, ConvNet
-from shapes10 import shapes10
+from data.shapes10 import shapes10
 from torch_utils import Machine, augment, make_optimizer, predict_logits
 from train_convnet_pytorch import parse_flags
 from train_utils import ArgumentParser, number

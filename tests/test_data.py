@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 import cifar10_utils
 from cifar10_utils import DataError, DataSet
+from data import cifar10
 
 ROOT = Path(cifar10_utils.__file__).parent
 CANONICAL = ROOT / 'cifar10' / 'cifar-10-batches-py'
@@ -136,7 +137,7 @@ def test_missing_or_truncated_file_is_named_with_the_remedy(tmp_path, name):
 def test_missing_test_batch_is_noticed_before_the_others_are_read(tmp_path, monkeypatch):
     batches.write_folder(tmp_path)
     (tmp_path / 'test_batch').unlink()
-    monkeypatch.setattr(cifar10_utils, '_read_batch', lambda path: pytest.fail(f'{path} was read'))
+    monkeypatch.setattr(cifar10, '_read_batch', lambda path: pytest.fail(f'{path} was read'))
     with pytest.raises(DataError, match='test_batch is missing'):
         cifar10_utils.load_cifar10(tmp_path)
 
@@ -188,7 +189,7 @@ def test_reason_is_one_line_of_at_most_200_characters(tmp_path, monkeypatch):
     def fail(*args):
         raise ValueError(250 * 'a\n')
 
-    monkeypatch.setattr(cifar10_utils, '_parse_batch', fail)
+    monkeypatch.setattr(cifar10, '_parse_batch', fail)
     with pytest.raises(DataError) as error:
         load_bytes(tmp_path, b'')
     assert_broken(error, tmp_path / 'batch', 100 * 'a ')

@@ -9,10 +9,10 @@ from batches import write_folder
 from PIL import Image
 
 import predict
-import shapes10
 import train_convnet_pytorch
 import train_mlp_pytorch
 from cifar10_utils import CLASS_NAMES, load_cifar10
+from data import shapes10
 from torch_utils import Machine, predict_logits
 from train_utils import RunError, class_names, load_data
 

@@ -9,7 +9,7 @@ A shape is its signed distance function f(u, v): negative inside, zero on the ou
 that are centred on the shape, turn with it and are measured in its radius. Where corners make the exact distance
 costly, f is a bound with the same zeros.
 
-    python shapes10.py docs/shapes10.png        draws the figure of ten examples of each class
+    python -m data.shapes10 docs/shapes10.png        draws the figure of ten examples of each class
 """
 
 import argparse
@@ -193,7 +193,7 @@ def save_figure(path, columns=10):
 
 
 def main():
-    parser = argparse.ArgumentParser(description='Draw ten examples of each class of Shapes10.')
+    parser = argparse.ArgumentParser('python -m data.shapes10', description='Draw ten examples of each class.')
     parser.add_argument('path', nargs='?', type=Path, default=Path('docs/shapes10.png'), help='default: %(default)s')
     args = parser.parse_args()
     try:

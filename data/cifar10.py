@@ -1,0 +1,117 @@
+"""CIFAR-10 on disk: a folder of six pickles, the Python version of https://www.cs.toronto.edu/~kriz/cifar.html."""
+
+from pathlib import Path
+
+import numpy as np
+
+from data.unpickle import as_array, load
+
+CLASS_NAMES = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')
+N_CLASSES = len(CLASS_NAMES)
+IMAGE_SHAPE = (3, 32, 32)
+N_PIXELS = 3 * 32 * 32
+ARCHIVE = 'cifar-10-python.tar.gz'
+FOLDER = 'cifar-10-batches-py'
+TRAIN_FILES = tuple(f'data_batch_{i}' for i in range(1, 6))
+TEST_FILE = 'test_batch'
+MAX_BATCH_BYTES = 64 * 2**20  # a real batch has 31 MB
+
+
+class DataError(Exception):
+    """The data set is missing, broken or out of reach; the message names the file and the remedy."""
+
+
+def _remedy(path):
+    return (
+        f'move the folder {path.parent} out of the way and run again to have CIFAR-10 fetched anew, '
+        f'or pass a folder with {TRAIN_FILES[0]} ... {TEST_FILE} as --data_dir'
+    )
+
+
+def _batch_size(path):
+    """Bytes of a batch file, or DataError if it can't be one."""
+    if not path.is_file():
+        raise DataError(f'{path} is missing: {_remedy(path)}')
+    size = path.stat().st_size
+    if size > MAX_BATCH_BYTES:
+        raise DataError(f'{path} has {size} bytes, more than any CIFAR-10 batch: {_remedy(path)}')
+    return size
+
+
+def _parse_batch(file, size):
+    """Images (n, 3, 32, 32), a read-only view, and labels (n,) of the batch that a file of `size` bytes holds."""
+    batch = load(file, size)
+    if type(batch) is not dict:
+        raise ValueError('it is no dictionary')
+    images = as_array(batch.get(b'data', batch.get('data')))
+    if images is None or images.dtype != np.uint8 or images.shape[1:] != (N_PIXELS,) or len(images) == 0:
+        raise ValueError("'data' is no uint8 array of shape (n, 3072) in C order")
+    n, labels = len(images), batch.get(b'labels', batch.get('labels'))
+    if type(labels) is not list or len(labels) != n:
+        raise ValueError(f"'labels' is no list of {n} labels, one for each image")
+    if not all(type(label) is int and 0 <= label < N_CLASSES for label in labels):
+        raise ValueError("'labels' has something else than integers from 0 to 9")
+    return images.reshape(n, *IMAGE_SHAPE), np.array(labels, dtype=np.int64)
+
+
+def _read_batch(path):
+    size = _batch_size(path)
+    try:
+        with open(path, 'rb') as file:
+            return _parse_batch(file, size)
+    except OSError as error:
+        raise DataError(f'{path} cannot be read ({error.strerror}): {_remedy(path)}') from error
+    except Exception as error:  # a broken pickle fails in any way: struct.error, IndexError, RecursionError, ...
+        reason = ' '.join(f'{error}'.split())[:200] or type(error).__name__
+        raise DataError(f'{path} is not a CIFAR-10 batch, or a broken one ({reason}): {_remedy(path)}') from error
+
+
+def load_cifar10_batch(filename):
+    """Read one batch file. Nothing in the file is executed.
+
+    Returns:
+        X, uint8 (n, 3, 32, 32), and Y, int64 (n,) in 0..9.
+
+    Raises:
+        DataError: the file is missing, truncated, or holds anything but a CIFAR-10 batch.
+    """
+    images, labels = _read_batch(Path(filename))
+    return images.copy(), labels
+
+
+def load_cifar10(cifar10_folder):
+    """Read the five training batches and the test batch of a folder.
+
+    Returns:
+        X_train, Y_train, X_test, Y_test: images uint8 (N, 3, 32, 32), labels int64 (N,).
+
+    Raises:
+        DataError: the folder or one of its files is missing or broken.
+    """
+    folder = Path(cifar10_folder)
+    if (folder / FOLDER).is_dir():
+        raise DataError(f'{folder} holds {FOLDER} but no batches: pass --data_dir {folder / FOLDER}')
+    *train_paths, test_path = paths = [folder / name for name in (*TRAIN_FILES, TEST_FILE)]
+    if not any(path.exists() for path in paths):
+        raise DataError(
+            f'{folder} holds no CIFAR-10 in its Python version: '
+            f'pass a folder with {TRAIN_FILES[0]} ... {TEST_FILE} as --data_dir'
+        )
+    _batch_size(test_path)  # if it is missing, say so before reading the others
+    # Rows for the most images that files of these sizes can hold; rows that stay unused never take up memory.
+    X_train = np.empty((sum(_batch_size(path) // N_PIXELS for path in train_paths), *IMAGE_SHAPE), np.uint8)
+    Y_train = np.empty(len(X_train), np.int64)
+    n = 0
+    for path in train_paths:
+        images, labels = _read_batch(path)
+        X_train[n : n + len(images)] = images
+        Y_train[n : n + len(images)] = labels
+        n += len(images)
+        del images  # a batch's 31 MB, before the next is read
+    return X_train[:n], Y_train[:n], *load_cifar10_batch(test_path)
+
+
+def is_missing(data_dir):
+    """Whether there is no such folder, or an empty one: scripts of the assignment make it before they read it."""
+    folder = Path(data_dir)
+    return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
