@@ -1,5 +1,6 @@
 """CIFAR-10 on disk: a folder of six pickles, the Python version of https://www.cs.toronto.edu/~kriz/cifar.html."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,11 @@ MAX_BATCH_BYTES = 64 * 2**20  # a real batch has 31 MB
 
 class DataError(Exception):
     """The data set is missing, broken or out of reach; the message names the file and the remedy."""
+
+
+def path_of(name):
+    """The path that a user's word names; `~` is the home folder, since not every caller is a shell."""
+    return Path(os.path.expanduser(name))
 
 
 def _remedy(path):
@@ -75,7 +81,7 @@ def load_cifar10_batch(filename):
     Raises:
         DataError: the file is missing, truncated, or holds anything but a CIFAR-10 batch.
     """
-    images, labels = _read_batch(Path(filename))
+    images, labels = _read_batch(path_of(filename))
     return images.copy(), labels
 
 
@@ -88,7 +94,7 @@ def load_cifar10(cifar10_folder):
     Raises:
         DataError: the folder or one of its files is missing or broken.
     """
-    folder = Path(cifar10_folder)
+    folder = path_of(cifar10_folder)
     if (folder / FOLDER).is_dir():
         raise DataError(f'{folder} holds {FOLDER} but no batches: pass --data_dir {folder / FOLDER}')
     *train_paths, test_path = paths = [folder / name for name in (*TRAIN_FILES, TEST_FILE)]
@@ -113,5 +119,5 @@ def load_cifar10(cifar10_folder):
 
 def is_missing(data_dir):
     """Whether there is no such folder, or an empty one: scripts of the assignment make it before they read it."""
-    folder = Path(data_dir)
+    folder = path_of(data_dir)
     return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))

@@ -93,7 +93,8 @@ def key_of(tree, name):
     shown = mutmut(tree, 'show', name, stdout=subprocess.PIPE).splitlines()
     lines = [line for line in shown if re.match(r'-(?!--)|\+(?!\+\+)', line)]
     before, after = (' '.join(line[1:].strip() for line in lines if line[0] == sign) for sign in '-+')
-    return (f'{module.replace(".", "/")}.py', f'{owner}.{function}' if owner else function, before, after), '\n'.join(lines)
+    file, place = f'{module.replace(".", "/")}.py', f'{owner}.{function}' if owner else function
+    return (file, place, before, after), '\n'.join(lines)
 
 
 def run(files, tests, jobs):

@@ -58,6 +58,20 @@ def test_folder_is_read_as_it_was_written(tmp_path):
     assert X_train.base.nbytes <= sum((tmp_path / name).stat().st_size for name in batches.TRAIN_FILES)
 
 
+@pytest.mark.parametrize(
+    'read', [cifar10_utils.get_cifar10, cifar10_utils.get_cifar10_raw_data, cifar10_utils.load_cifar10]
+)
+def test_tilde_is_the_home_folder(tmp_path, monkeypatch, read):
+    batches.write_folder(tmp_path / 'images')
+    monkeypatch.setenv('HOME', str(tmp_path))
+    monkeypatch.setenv('USERPROFILE', str(tmp_path))  # the same, for Windows
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cifar10_utils, 'download_cifar10', lambda *args: pytest.fail('it was not found'))
+    read('~/images')
+    assert len(cifar10_utils.load_cifar10_batch(Path('~', 'images', 'test_batch'))[0]) == 8
+    assert not Path('~').exists()
+
+
 @pytest.mark.parametrize('protocol', [2, 3, 4])
 @pytest.mark.parametrize('key', [str, str.encode])
 @pytest.mark.parametrize('n', [1, 2, 300, 2500])

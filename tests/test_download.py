@@ -149,6 +149,14 @@ def test_folder_that_is_empty_is_filled(server, target, original):
     assert_complete(target, original)
 
 
+def test_tilde_is_the_home_folder(server, tmp_path, original, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    monkeypatch.setenv('USERPROFILE', str(tmp_path))  # the same, for Windows
+    monkeypatch.chdir(tmp_path)
+    cifar10_utils.download_cifar10('~/cifar10/my-folder', server.url('good'))
+    assert_complete(tmp_path / 'cifar10' / 'my-folder', original)
+
+
 @pytest.mark.parametrize('dangling', [False, True])
 def test_link_to_a_folder_that_is_empty_or_missing_stays_a_link(server, tmp_path, original, dangling):
     link, folder = tmp_path / 'link', tmp_path / 'disk' / 'data' / 'folder'
