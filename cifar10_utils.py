@@ -24,6 +24,7 @@ from data.cifar10 import (
     TEST_FILE,
     TRAIN_FILES,
     DataError,
+    batches_folder,
     is_missing,
     load_cifar10,
     load_cifar10_batch,
@@ -33,9 +34,10 @@ from data.download import ARCHIVE_BYTES, ARCHIVE_MD5, ATTEMPTS, FILE_MD5, PAUSE,
 
 def get_cifar10_raw_data(data_dir, data_url=None):
     """As `load_cifar10`, but a folder that is missing or empty is filled first (see `download_cifar10`)."""
-    if is_missing(data_dir):
-        download_cifar10(data_dir, data_url)
-    return load_cifar10(data_dir)
+    folder = batches_folder(data_dir)
+    if is_missing(folder):
+        download_cifar10(folder, data_url)
+    return load_cifar10(folder)
 
 
 def _mean_image(images):

@@ -15,6 +15,7 @@ ARCHIVE = 'cifar-10-python.tar.gz'
 FOLDER = 'cifar-10-batches-py'
 TRAIN_FILES = tuple(f'data_batch_{i}' for i in range(1, 6))
 TEST_FILE = 'test_batch'
+BATCHES = (*TRAIN_FILES, TEST_FILE)
 MAX_BATCH_BYTES = 64 * 2**20  # a real batch has 31 MB
 
 
@@ -25,6 +26,20 @@ class DataError(Exception):
 def path_of(name):
     """The path that a user's word names; `~` is the home folder, since not every caller is a shell."""
     return Path(os.path.expanduser(name))
+
+
+def batches_folder(data_dir):
+    """The folder of the batches, there or not: `data_dir`, or the one that it holds, or the one beside an archive.
+
+    A folder without batches stands for the FOLDER in it if it holds that or the archive, and the archive itself for the
+    FOLDER beside it, which is where the archive is unpacked to.
+    """
+    path = path_of(data_dir)
+    if path.name == ARCHIVE and not os.path.isdir(path):
+        return path.with_name(FOLDER)
+    if any(os.path.exists(path / name) for name in BATCHES):
+        return path
+    return path / FOLDER if os.path.isdir(path / FOLDER) or os.path.isfile(path / ARCHIVE) else path
 
 
 def _remedy(path):
@@ -94,14 +109,12 @@ def load_cifar10(cifar10_folder):
     Raises:
         DataError: the folder or one of its files is missing or broken.
     """
-    folder = path_of(cifar10_folder)
-    if (folder / FOLDER).is_dir():
-        raise DataError(f'{folder} holds {FOLDER} but no batches: pass --data_dir {folder / FOLDER}')
-    *train_paths, test_path = paths = [folder / name for name in (*TRAIN_FILES, TEST_FILE)]
+    folder = batches_folder(cifar10_folder)
+    *train_paths, test_path = paths = [folder / name for name in BATCHES]
     if not any(path.exists() for path in paths):
         raise DataError(
             f'{folder} holds no CIFAR-10 in its Python version: '
-            f'pass a folder with {TRAIN_FILES[0]} ... {TEST_FILE} as --data_dir'
+            f'pass a folder with {TRAIN_FILES[0]} ... {TEST_FILE}, or with {ARCHIVE}, as --data_dir'
         )
     _batch_size(test_path)  # if it is missing, say so before reading the others
     # Rows for the most images that files of these sizes can hold; rows that stay unused never take up memory.

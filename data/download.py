@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from data.cifar10 import ARCHIVE, FOLDER, TEST_FILE, TRAIN_FILES, DataError, is_missing, path_of
+from data.cifar10 import ARCHIVE, FOLDER, TEST_FILE, TRAIN_FILES, DataError, batches_folder, is_missing
 
 ARCHIVE_BYTES = 170498071
 ARCHIVE_MD5 = 'c58f30108f718f92721af3b95e74349a'
@@ -59,7 +59,7 @@ def download_cifar10(data_dir, data_url=None):
     """
     from filelock import FileLock  # torch depends on it
 
-    folder = path_of(data_dir).absolute()
+    folder = batches_folder(data_dir).absolute()
     archive = folder.parent / ARCHIVE
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -157,11 +157,6 @@ def test_missing_test_batch_is_noticed_before_the_others_are_read(tmp_path, monk
 
 
 def test_wrong_folder_is_told_what_to_pass(tmp_path):
-    inner = tmp_path / 'cifar-10-batches-py'
-    batches.write_folder(inner)
-    with pytest.raises(DataError) as error:
-        cifar10_utils.get_cifar10(tmp_path)
-    assert str(error.value) == f'{tmp_path} holds {inner.name} but no batches: pass --data_dir {inner}'
     (tmp_path / 'another').mkdir()
     (tmp_path / 'another' / 'notes.txt').touch()
     (tmp_path / 'file').touch()
@@ -170,8 +165,16 @@ def test_wrong_folder_is_told_what_to_pass(tmp_path):
             cifar10_utils.get_cifar10(folder)
         assert str(error.value) == (
             f'{folder} holds no CIFAR-10 in its Python version: '
-            'pass a folder with data_batch_1 ... test_batch as --data_dir'
+            'pass a folder with data_batch_1 ... test_batch, or with cifar-10-python.tar.gz, as --data_dir'
         )
+
+
+def test_folder_around_the_batches_stands_for_them(tmp_path):
+    written = batches.write_folder(tmp_path / 'cifar-10-batches-py')
+    for read in (cifar10_utils.load_cifar10, cifar10_utils.get_cifar10_raw_data):
+        np.testing.assert_array_equal(read(tmp_path)[0], written[0])
+    batches.write_folder(tmp_path, seed=1)  # batches of its own come first
+    assert not np.array_equal(cifar10_utils.load_cifar10(tmp_path)[0], written[0])
 
 
 def test_file_too_large_for_a_batch_is_not_read(tmp_path):

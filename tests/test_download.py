@@ -346,6 +346,29 @@ def test_archive_put_by_hand_is_used(server, target, original, tmp_path, place):
     assert_complete(target, original)
 
 
+@pytest.mark.parametrize('data_dir', ['.', 'cifar-10-python.tar.gz'])
+def test_archive_or_the_folder_that_holds_it_may_be_named(server, tmp_path, original, data_dir):
+    place = tmp_path / 'downloads'
+    place.mkdir()
+    (place / 'cifar-10-python.tar.gz').write_bytes(server.archive)
+    for _ in range(2):  # unpacked, and then found unpacked
+        sets = cifar10_utils.get_cifar10(place / data_dir)
+        assert sets['train'].num_examples == 60
+    assert server.requests == []
+    assert_complete(place / 'cifar-10-batches-py', original)
+
+
+@pytest.mark.parametrize('data_dir', ['.', 'cifar-10-python.tar.gz'])
+def test_named_archive_with_another_md5_is_never_unpacked(server, tmp_path, original, capsys, data_dir):
+    archive = tmp_path / 'cifar-10-python.tar.gz'
+    archive.write_bytes(server.archive[:-1])
+    with pytest.raises(DataError) as error:
+        cifar10_utils.get_cifar10(tmp_path / data_dir)
+    assert f'{archive} is passed over: its MD5 is not {md5(server.archive)}\n' in capsys.readouterr().err
+    assert f'and put it at {archive}\n' in str(error.value)
+    assert not (tmp_path / 'cifar-10-batches-py').exists()
+
+
 def test_archive_put_by_hand_with_another_md5_is_passed_over(server, target, original, capsys):
     target.parent.mkdir()
     archive = target.parent / 'cifar-10-python.tar.gz'
