@@ -1,6 +1,7 @@
 """CIFAR-10 on disk: a folder of six pickles, the Python version of https://www.cs.toronto.edu/~kriz/cifar.html."""
 
 import os
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,20 @@ def batches_folder(data_dir):
     return path / FOLDER if os.path.isdir(path / FOLDER) or os.path.isfile(path / ARCHIVE) else path
 
 
+def _unreadable(path, error):
+    return DataError(f'{path} cannot be read ({error.strerror}): change its permissions or pass another --data_dir')
+
+
+def _names_in(folder):
+    """Names of what a folder holds; none if there is no such folder."""
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+
+
 def _remedy(path):
     return (
         f'move the folder {path.parent} out of the way and run again to have CIFAR-10 fetched anew, '
@@ -51,9 +66,15 @@ def _remedy(path):
 
 def _batch_size(path):
     """Bytes of a batch file, or DataError if it can't be one."""
-    if not path.is_file():
+    try:
+        status = path.stat()
+    except PermissionError as error:
+        raise _unreadable(path, error) from error
+    except OSError:
+        status = None
+    if status is None or not stat.S_ISREG(status.st_mode):
         raise DataError(f'{path} is missing: {_remedy(path)}')
-    size = path.stat().st_size
+    size = status.st_size
     if size > MAX_BATCH_BYTES:
         raise DataError(f'{path} has {size} bytes, more than any CIFAR-10 batch: {_remedy(path)}')
     return size
@@ -80,6 +101,8 @@ def _read_batch(path):
     try:
         with open(path, 'rb') as file:
             return _parse_batch(file, size)
+    except PermissionError as error:
+        raise _unreadable(path, error) from error
     except OSError as error:
         raise DataError(f'{path} cannot be read ({error.strerror}): {_remedy(path)}') from error
     except Exception as error:  # a broken pickle fails in any way: struct.error, IndexError, RecursionError, ...
@@ -110,8 +133,8 @@ def load_cifar10(cifar10_folder):
         DataError: the folder or one of its files is missing or broken.
     """
     folder = batches_folder(cifar10_folder)
-    *train_paths, test_path = paths = [folder / name for name in BATCHES]
-    if not any(path.exists() for path in paths):
+    *train_paths, test_path = [folder / name for name in BATCHES]
+    if not set(BATCHES) & set(_names_in(folder)):
         raise DataError(
             f'{folder} holds no CIFAR-10 in its Python version: '
             f'pass a folder with {TRAIN_FILES[0]} ... {TEST_FILE}, or with {ARCHIVE}, as --data_dir'
@@ -133,4 +156,4 @@ def load_cifar10(cifar10_folder):
 def is_missing(data_dir):
     """Whether there is no such folder, or an empty one: scripts of the assignment make it before they read it."""
     folder = path_of(data_dir)
-    return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    return not os.path.isfile(folder) and not _names_in(folder)

@@ -75,10 +75,13 @@ def download_cifar10(data_dir, data_url=None):
 def _find_archive(folder):
     """The archive that somebody put beside the folder, or further up, if its MD5 is right; else None."""
     for archive in (folder.parent / ARCHIVE, folder.parent.parent / ARCHIVE):
-        if _has_md5(archive, ARCHIVE_MD5):
-            return archive
-        if archive.exists():
-            _say(f'{archive} is passed over: its MD5 is not {ARCHIVE_MD5}')
+        try:
+            if _has_md5(archive, ARCHIVE_MD5):
+                return archive
+            if os.path.exists(archive):
+                _say(f'{archive} is passed over: its MD5 is not {ARCHIVE_MD5}')
+        except OSError as error:
+            _say(f'{archive} is passed over: it cannot be read ({error.strerror})')
     return None
 
 
@@ -225,7 +228,7 @@ def _unpack(archive, folder):
 
 
 def _has_md5(path, md5):
-    if not path.is_file():
+    if not os.path.isfile(path):
         return False
     from torchvision.datasets.utils import check_integrity  # 3 s to import, so only where a file was fetched
 

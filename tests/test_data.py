@@ -202,6 +202,27 @@ def test_file_that_the_disk_does_not_give_is_named(tmp_path, monkeypatch):
     assert_says(error, tmp_path / 'batch', 'cannot be read (Input/output error)')
 
 
+@pytest.mark.parametrize(
+    ('closed', 'mode', 'named'),
+    [
+        ('images', 0o000, 'images'),
+        ('images', 0o600, 'images/test_batch'),
+        ('.', 0o000, 'images'),
+        ('images/data_batch_3', 0o000, 'images/data_batch_3'),
+    ],
+)
+def test_what_may_not_be_read_is_named_with_the_remedy(unprivileged, closed, mode, named):
+    place, close = unprivileged
+    folder = place / 'images'
+    batches.write_folder(folder)
+    close(place / closed, mode)
+    for read in (cifar10_utils.get_cifar10, cifar10_utils.load_cifar10):
+        with pytest.raises(DataError) as error:
+            read(folder)
+        reason = f'cannot be read ({os.strerror(errno.EACCES)}): change its permissions or pass another --data_dir'
+        assert str(error.value) == f'{place / named} {reason}'
+
+
 def test_reason_is_one_line_of_at_most_200_characters(tmp_path, monkeypatch):
     def fail(*args):
         raise ValueError(250 * 'a\n')

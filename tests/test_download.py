@@ -369,6 +369,17 @@ def test_named_archive_with_another_md5_is_never_unpacked(server, tmp_path, orig
     assert not (tmp_path / 'cifar-10-batches-py').exists()
 
 
+def test_archive_put_by_hand_that_may_not_be_read_is_passed_over(server, capsys, unprivileged):
+    place, close = unprivileged
+    archive = place / 'cifar-10-python.tar.gz'
+    archive.write_bytes(server.archive)
+    close(archive, 0o000)
+    sets = cifar10_utils.get_cifar10(place / 'my-folder', data_url=server.url('good'))
+    told = f'{archive} is passed over: it cannot be read ({os.strerror(errno.EACCES)})\n'
+    assert capsys.readouterr().err.startswith(told)
+    assert sets['train'].num_examples == 60
+
+
 def test_archive_put_by_hand_with_another_md5_is_passed_over(server, target, original, capsys):
     target.parent.mkdir()
     archive = target.parent / 'cifar-10-python.tar.gz'
