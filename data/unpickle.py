@@ -41,15 +41,17 @@ class _Unpickler(pickle._Unpickler):
     index or a length of 2**31 in a hostile file takes up no memory. A canonical batch has some 40,000 opcodes (10 ms).
     """
 
-    # What Python 2, and Python 3 with protocols 2 to 4, write for {b'data': uint8 array, b'labels': list, ...}.
+    # What Python 2, and Python 3 with protocols 2 to 5, write for {b'data': uint8 array, b'labels': list, ...}.
     OPCODES = (
         'PROTO FRAME STOP MARK NONE NEWFALSE NEWTRUE BININT BININT1 BININT2 BINSTRING SHORT_BINSTRING BINBYTES '
-        'SHORT_BINBYTES BINUNICODE SHORT_BINUNICODE EMPTY_LIST EMPTY_DICT EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 '
-        'APPEND APPENDS SETITEM SETITEMS GLOBAL STACK_GLOBAL REDUCE BUILD BINPUT LONG_BINPUT BINGET LONG_BINGET MEMOIZE'
+        'SHORT_BINBYTES BYTEARRAY8 BINUNICODE SHORT_BINUNICODE EMPTY_LIST EMPTY_DICT EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 '
+        'TUPLE3 APPEND APPENDS SETITEM SETITEMS GLOBAL STACK_GLOBAL REDUCE BUILD BINPUT LONG_BINPUT BINGET LONG_BINGET MEMOIZE'
     )
     GLOBALS = (
         ('numpy.core.multiarray', '_reconstruct'),
         ('numpy._core.multiarray', '_reconstruct'),
+        ('numpy.core.numeric', '_frombuffer'),
+        ('numpy._core.numeric', '_frombuffer'),
         ('numpy', 'ndarray'),
         ('numpy', 'dtype'),
         ('_codecs', 'encode'),
@@ -62,18 +64,25 @@ class _Unpickler(pickle._Unpickler):
             for name in self.OPCODES.split()
         }
         opcodes |= {
+            pickle.BYTEARRAY8[0]: _Unpickler.load_bytearray8,
             pickle.REDUCE[0]: _Unpickler.load_reduce,
             pickle.BUILD[0]: _Unpickler.load_build,
             pickle.SETITEM[0]: _Unpickler.load_setitem,
             pickle.SETITEMS[0]: _Unpickler.load_setitems,
         }
         self.dispatch = _Opcodes(opcodes, budget=1000 + size // 256)
-        self.bytes_left = size
+        self.size = self.bytes_left = size
 
     def find_class(self, module, name):
         if (module, name) not in self.GLOBALS:
             raise pickle.UnpicklingError(f'it asks for {f"{module}.{name}"[:80]!r}, which a batch never does')
         return _Recorded(name)
+
+    def load_bytearray8(self):
+        n = int.from_bytes(self.read(8), 'little')
+        if n > self.size:  # Python's own takes up the memory first
+            raise pickle.UnpicklingError('a bytearray is longer than the file')
+        self.append(self.read(n))
 
     def load_reduce(self):
         args, function = self.stack.pop(), self.stack.pop()
@@ -83,7 +92,7 @@ class _Unpickler(pickle._Unpickler):
                 if self.bytes_left < 0:  # a text can be encoded again and again
                     raise pickle.UnpicklingError('it has more bytes than the file')
                 self.append(text.encode('latin1'))
-            case _Recorded(name='_reconstruct' | 'dtype', args=None), tuple():
+            case _Recorded(name='_reconstruct' | '_frombuffer' | 'dtype', args=None), tuple():
                 self.append(_Recorded(function.name, args))
             case _:
                 raise pickle.UnpicklingError('it calls something else than a NumPy array')
@@ -120,7 +129,10 @@ def load(file, size):
 def as_array(found):
     """The NumPy array, read-only, that `load` found and has on record; None if it is no array of numbers in C order."""
     match found:
-        case _Recorded(name='_reconstruct', state=(int(), tuple() as shape, dtype, False, bytes() as numbers)):
+        case (
+            _Recorded(name='_reconstruct', state=(int(), shape, dtype, False, bytes() as numbers))
+            | _Recorded(name='_frombuffer', args=(bytes() as numbers, dtype, shape, 'C'))
+        ):
             with contextlib.suppress(TypeError, ValueError):  # the shape may be anything
                 return np.frombuffer(numbers, _number_type(dtype)).reshape(shape)
     return None

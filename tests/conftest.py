@@ -185,7 +185,7 @@ def hostile_pickle(path):
 
 @pytest.fixture
 def unprivileged():
-    """A folder of a user whom permissions stop, unlike root, and a function (path, mode) that closes what lies in it."""
+    """A folder of a user whom permissions stop, unlike root, and a function (path, mode) that closes a path."""
     import torchvision.datasets.utils  # noqa: F401 - that user may not get at it
 
     is_root, closed = os.geteuid() == 0, []

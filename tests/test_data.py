@@ -72,11 +72,12 @@ def test_tilde_is_the_home_folder(tmp_path, monkeypatch, read):
     assert not Path('~').exists()
 
 
-@pytest.mark.parametrize('protocol', [2, 3, 4])
+@pytest.mark.parametrize('protocol', [2, 3, 4, 5])
 @pytest.mark.parametrize('key', [str, str.encode])
 @pytest.mark.parametrize('n', [1, 2, 300, 2500])
 def test_batches_written_by_python_3(tmp_path, protocol, key, n):
     pixels, labels = batches.random_batch(n, np.random.default_rng(n))
+    pixels.flags.writeable = n != 2  # protocol 5 writes bytes for the one, a bytearray for the other
     (tmp_path / 'batch').write_bytes(pickle.dumps({key('data'): pixels, key('labels'): labels}, protocol))
     X, Y = cifar10_utils.load_cifar10_batch(tmp_path / 'batch')
     np.testing.assert_array_equal(X.reshape(n, 3072), pixels)
@@ -279,6 +280,8 @@ TOO_LONG = 'it has more opcodes than a batch of its size'
         (b'cnumpy\ndtype\n)R)R.', NO_CALL),
         (b'}}b.', NO_STATE),
         (b'cnumpy\ndtype\n}b.', NO_STATE),
+        (b'\x80\x05\x96\x40' + bytes(7) + b'fewer than 64 bytes.', 'a bytearray is longer than the file'),
+        (b'\x80\x05\x97.', r"a batch has no opcode b'\x97'"),  # a buffer that is not in the file
         # 1004 opcodes: as many as a file of 1024 bytes may have, and one too many for a smaller one
         (1002 * b'N' + b'U\x13' + bytes(19) + b'.', NO_DICTIONARY),
         (1002 * b'N' + b'U\x12' + bytes(18) + b'.', TOO_LONG),
@@ -360,6 +363,7 @@ def test_refusal_names_the_function_asked_for(tmp_path):
         b'T\xff\xff\xff\x7f.',  # a string of 2**31 bytes
         b'B\xff\xff\xff\xff.',
         b'\x80\x05\x96\x00\x00\x00\x00\x10\x00\x00\x00.',  # a bytearray of 2**36 bytes
+        b'\x80\x05\x96\xff\xff\xff\xff\xff\xff\xff\x7f.',  # of 2**63
         b'\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\x7f.',  # a frame of 2**63 bytes
         b')' * 2**24 + b'.',  # millions of objects in a small file
         b'(' * 2**20 + b'.',
@@ -387,7 +391,7 @@ def test_one_text_cannot_be_encoded_again_and_again(tmp_path):
     assert peak < 10 * len(data)
 
 
-VALID = [batches.batch_bytes(*batches.random_batch(2, np.random.default_rng(0)), protocol=p) for p in (2, 3, 4)]
+VALID = [batches.batch_bytes(*batches.random_batch(2, np.random.default_rng(0)), protocol=p) for p in (2, 3, 4, 5)]
 OPCODES = b''.join(opcode.code.encode('latin1') for opcode in pickletools.opcodes)
 
 
