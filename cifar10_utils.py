@@ -1,4 +1,7 @@
-"""The assignment's names for the data: CIFAR-10 checked, read, normalised and batched, fetched when it isn't there.
+"""CIFAR-10 by the assignment's names: check, read, normalise and batch it, and fetch it when it isn't there.
+
+CIFAR-10 (A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009) holds 50,000 training and
+10,000 test images of ten classes, 3 x 32 x 32 pixels.
 
 Pixels stay uint8 in memory; a batch becomes float32 and loses the mean image only when it is drawn.
 """
@@ -6,38 +9,35 @@ Pixels stay uint8 in memory; a batch becomes float32 and loses the mean image on
 import functools
 import operator
 import zlib
-from pathlib import Path
 
 import numpy as np
 
-from data.cifar10 import load_cifar10, load_cifar10_batch
-from data.download import download_cifar10, is_missing
-from data.layout import CLASS_NAMES, IMAGE_SHAPE, N_CLASSES, N_PIXELS, DataError
-
-__all__ = [
-    'CLASS_NAMES',
-    'IMAGE_SHAPE',
-    'N_CLASSES',
-    'N_PIXELS',
-    'DataError',
-    'DataSet',
-    'dense_to_one_hot',
-    'download_cifar10',
-    'get_cifar10',
-    'get_cifar10_raw_data',
-    'load_cifar10',
-    'load_cifar10_batch',
-    'make_data_sets',
-    'preprocess_cifar10_data',
-    'read_data_sets',
-]
+# The names of the assignment, wherever they live.
+from data.cifar10 import (
+    ARCHIVE,
+    CLASS_NAMES,
+    FOLDER,
+    IMAGE_SHAPE,
+    MAX_BATCH_BYTES,
+    N_CLASSES,
+    N_PIXELS,
+    TEST_FILE,
+    TRAIN_FILES,
+    DataError,
+    batches_folder,
+    is_missing,
+    load_cifar10,
+    load_cifar10_batch,
+)
+from data.download import ARCHIVE_BYTES, ARCHIVE_MD5, ATTEMPTS, FILE_MD5, PAUSE, SOURCES, TIMEOUT, download_cifar10
 
 
 def get_cifar10_raw_data(data_dir, data_url=None):
     """As `load_cifar10`, but a folder that is missing or empty is filled first (see `download_cifar10`)."""
-    if is_missing(Path(data_dir)):
-        download_cifar10(data_dir, data_url)
-    return load_cifar10(data_dir)
+    folder = batches_folder(data_dir)
+    if is_missing(folder):
+        download_cifar10(folder, data_url)
+    return load_cifar10(folder)
 
 
 def _mean_image(images):

@@ -1,13 +1,60 @@
-"""CIFAR-10 read from a folder of batches."""
+"""CIFAR-10 on disk: a folder of six pickles, the Python version of https://www.cs.toronto.edu/~kriz/cifar.html."""
 
+import os
+import stat
 from pathlib import Path
 
 import numpy as np
 
-from data.layout import FOLDER, IMAGE_SHAPE, N_PIXELS, TEST_FILE, TRAIN_FILES, DataError
-from data.pickles import parse_batch
+from data.unpickle import as_array, load
 
+CLASS_NAMES = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')
+N_CLASSES = len(CLASS_NAMES)
+IMAGE_SHAPE = (3, 32, 32)
+N_PIXELS = 3 * 32 * 32
+ARCHIVE = 'cifar-10-python.tar.gz'
+FOLDER = 'cifar-10-batches-py'
+TRAIN_FILES = tuple(f'data_batch_{i}' for i in range(1, 6))
+TEST_FILE = 'test_batch'
+BATCHES = (*TRAIN_FILES, TEST_FILE)
 MAX_BATCH_BYTES = 64 * 2**20  # a real batch has 31 MB
+
+
+class DataError(Exception):
+    """The data set is missing, broken or out of reach; the message names the file and the remedy."""
+
+
+def path_of(name):
+    """The path that a user's word names; `~` is the home folder, since not every caller is a shell."""
+    return Path(os.path.expanduser(name))
+
+
+def batches_folder(data_dir):
+    """The folder of the batches, there or not: `data_dir`, or the one that it holds, or the one beside an archive.
+
+    A folder without batches stands for the FOLDER in it if it holds that or the archive, and the archive itself for the
+    FOLDER beside it, which is where the archive is unpacked to.
+    """
+    path = path_of(data_dir)
+    if path.name == ARCHIVE and not os.path.isdir(path):
+        return path.with_name(FOLDER)
+    if any(os.path.exists(path / name) for name in BATCHES):
+        return path
+    return path / FOLDER if os.path.isdir(path / FOLDER) or os.path.isfile(path / ARCHIVE) else path
+
+
+def _unreadable(path, error):
+    return DataError(f'{path} cannot be read ({error.strerror}): change its permissions or pass another --data_dir')
+
+
+def _names_in(folder):
+    """Names of what a folder holds; none if there is no such folder."""
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise _unreadable(folder, error) from error
 
 
 def _remedy(path):
@@ -19,19 +66,43 @@ def _remedy(path):
 
 def _batch_size(path):
     """Bytes of a batch file, or DataError if it can't be one."""
-    if not path.is_file():
+    try:
+        status = path.stat()
+    except PermissionError as error:
+        raise _unreadable(path, error) from error
+    except OSError:
+        status = None
+    if status is None or not stat.S_ISREG(status.st_mode):
         raise DataError(f'{path} is missing: {_remedy(path)}')
-    size = path.stat().st_size
+    size = status.st_size
     if size > MAX_BATCH_BYTES:
         raise DataError(f'{path} has {size} bytes, more than any CIFAR-10 batch: {_remedy(path)}')
     return size
+
+
+def _parse_batch(file, size):
+    """Images (n, 3, 32, 32), a read-only view, and labels (n,) of the batch that a file of `size` bytes holds."""
+    batch = load(file, size)
+    if type(batch) is not dict:
+        raise ValueError('it is no dictionary')
+    images = as_array(batch.get(b'data', batch.get('data')))
+    if images is None or images.dtype != np.uint8 or images.shape[1:] != (N_PIXELS,) or len(images) == 0:
+        raise ValueError("'data' is no uint8 array of shape (n, 3072) in C order")
+    n, labels = len(images), batch.get(b'labels', batch.get('labels'))
+    if type(labels) is not list or len(labels) != n:
+        raise ValueError(f"'labels' is no list of {n} labels, one for each image")
+    if not all(type(label) is int and 0 <= label < N_CLASSES for label in labels):
+        raise ValueError("'labels' has something else than integers from 0 to 9")
+    return images.reshape(n, *IMAGE_SHAPE), np.array(labels, dtype=np.int64)
 
 
 def _read_batch(path):
     size = _batch_size(path)
     try:
         with open(path, 'rb') as file:
-            return parse_batch(file, size)
+            return _parse_batch(file, size)
+    except PermissionError as error:
+        raise _unreadable(path, error) from error
     except OSError as error:
         raise DataError(f'{path} cannot be read ({error.strerror}): {_remedy(path)}') from error
     except Exception as error:  # a broken pickle fails in any way: struct.error, IndexError, RecursionError, ...
@@ -48,7 +119,7 @@ def load_cifar10_batch(filename):
     Raises:
         DataError: the file is missing, truncated, or holds anything but a CIFAR-10 batch.
     """
-    images, labels = _read_batch(Path(filename))
+    images, labels = _read_batch(path_of(filename))
     return images.copy(), labels
 
 
@@ -61,14 +132,12 @@ def load_cifar10(cifar10_folder):
     Raises:
         DataError: the folder or one of its files is missing or broken.
     """
-    folder = Path(cifar10_folder)
-    if (folder / FOLDER).is_dir():
-        raise DataError(f'{folder} holds {FOLDER} but no batches: pass --data_dir {folder / FOLDER}')
-    *train_paths, test_path = paths = [folder / name for name in (*TRAIN_FILES, TEST_FILE)]
-    if not any(path.exists() for path in paths):
+    folder = batches_folder(cifar10_folder)
+    *train_paths, test_path = [folder / name for name in BATCHES]
+    if not set(BATCHES) & set(_names_in(folder)):
         raise DataError(
             f'{folder} holds no CIFAR-10 in its Python version: '
-            f'pass a folder with {TRAIN_FILES[0]} ... {TEST_FILE} as --data_dir'
+            f'pass a folder with {TRAIN_FILES[0]} ... {TEST_FILE}, or with {ARCHIVE}, as --data_dir'
         )
     _batch_size(test_path)  # if it is missing, say so before reading the others
     # Rows for the most images that files of these sizes can hold; rows that stay unused never take up memory.
@@ -82,3 +151,9 @@ def load_cifar10(cifar10_folder):
         n += len(images)
         del images  # a batch's 31 MB, before the next is read
     return X_train[:n], Y_train[:n], *load_cifar10_batch(test_path)
+
+
+def is_missing(data_dir):
+    """Whether there is no such folder, or an empty one: scripts of the assignment make it before they read it."""
+    folder = path_of(data_dir)
+    return not os.path.isfile(folder) and not _names_in(folder)

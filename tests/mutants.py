@@ -40,7 +40,7 @@ GROUPS = (
         ],
     ),
     (
-        ['cifar10_utils.py', 'data/cifar10.py', 'data/pickles.py', 'data/download.py'],
+        ['cifar10_utils.py', 'data/cifar10.py', 'data/unpickle.py', 'data/download.py'],
         ['tests/test_data.py', 'tests/test_download.py'],
     ),
 )
@@ -96,12 +96,13 @@ def mutmut(tree, *args, **kwargs):
 
 def key_of(tree, name):
     """(file, function, line before, line after) of a mutant, and its diff without context."""
-    # module.x_function__mutmut_1, module.xǁClassǁmethod__mutmut_1
-    module, owner, function = re.fullmatch(r'(\w+?)\.x(?:ǁ(\w+?)ǁ|_)(\w+)__mutmut_\d+', name).groups()
+    # module.x_function__mutmut_1, package.module.xǁClassǁmethod__mutmut_1
+    module, owner, function = re.fullmatch(r'([\w.]+?)\.x(?:ǁ(\w+?)ǁ|_)(\w+)__mutmut_\d+', name).groups()
     shown = mutmut(tree, 'show', name, stdout=subprocess.PIPE).splitlines()
     lines = [line for line in shown if re.match(r'-(?!--)|\+(?!\+\+)', line)]
     before, after = (' '.join(line[1:].strip() for line in lines if line[0] == sign) for sign in '-+')
-    return (f'{module}.py', f'{owner}.{function}' if owner else function, before, after), '\n'.join(lines)
+    file, place = f'{module.replace(".", "/")}.py', f'{owner}.{function}' if owner else function
+    return (file, place, before, after), '\n'.join(lines)
 
 
 def run(files, tests, jobs):

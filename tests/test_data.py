@@ -58,11 +58,26 @@ def test_folder_is_read_as_it_was_written(tmp_path):
     assert X_train.base.nbytes <= sum((tmp_path / name).stat().st_size for name in batches.TRAIN_FILES)
 
 
-@pytest.mark.parametrize('protocol', [2, 3, 4])
+@pytest.mark.parametrize(
+    'read', [cifar10_utils.get_cifar10, cifar10_utils.get_cifar10_raw_data, cifar10_utils.load_cifar10]
+)
+def test_tilde_is_the_home_folder(tmp_path, monkeypatch, read):
+    batches.write_folder(tmp_path / 'images')
+    monkeypatch.setenv('HOME', str(tmp_path))
+    monkeypatch.setenv('USERPROFILE', str(tmp_path))  # the same, for Windows
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cifar10_utils, 'download_cifar10', lambda *args: pytest.fail('it was not found'))
+    read('~/images')
+    assert len(cifar10_utils.load_cifar10_batch(Path('~', 'images', 'test_batch'))[0]) == 8
+    assert not Path('~').exists()
+
+
+@pytest.mark.parametrize('protocol', [2, 3, 4, 5])
 @pytest.mark.parametrize('key', [str, str.encode])
 @pytest.mark.parametrize('n', [1, 2, 300, 2500])
 def test_batches_written_by_python_3(tmp_path, protocol, key, n):
     pixels, labels = batches.random_batch(n, np.random.default_rng(n))
+    pixels.flags.writeable = n != 2  # protocol 5 writes bytes for the one, a bytearray for the other
     (tmp_path / 'batch').write_bytes(pickle.dumps({key('data'): pixels, key('labels'): labels}, protocol))
     X, Y = cifar10_utils.load_cifar10_batch(tmp_path / 'batch')
     np.testing.assert_array_equal(X.reshape(n, 3072), pixels)
@@ -143,11 +158,6 @@ def test_missing_test_batch_is_noticed_before_the_others_are_read(tmp_path, monk
 
 
 def test_wrong_folder_is_told_what_to_pass(tmp_path):
-    inner = tmp_path / 'cifar-10-batches-py'
-    batches.write_folder(inner)
-    with pytest.raises(DataError) as error:
-        cifar10_utils.get_cifar10(tmp_path)
-    assert str(error.value) == f'{tmp_path} holds {inner.name} but no batches: pass --data_dir {inner}'
     (tmp_path / 'another').mkdir()
     (tmp_path / 'another' / 'notes.txt').touch()
     (tmp_path / 'file').touch()
@@ -156,8 +166,16 @@ def test_wrong_folder_is_told_what_to_pass(tmp_path):
             cifar10_utils.get_cifar10(folder)
         assert str(error.value) == (
             f'{folder} holds no CIFAR-10 in its Python version: '
-            'pass a folder with data_batch_1 ... test_batch as --data_dir'
+            'pass a folder with data_batch_1 ... test_batch, or with cifar-10-python.tar.gz, as --data_dir'
         )
+
+
+def test_folder_around_the_batches_stands_for_them(tmp_path):
+    written = batches.write_folder(tmp_path / 'cifar-10-batches-py')
+    for read in (cifar10_utils.load_cifar10, cifar10_utils.get_cifar10_raw_data):
+        np.testing.assert_array_equal(read(tmp_path)[0], written[0])
+    batches.write_folder(tmp_path, seed=1)  # batches of its own come first
+    assert not np.array_equal(cifar10_utils.load_cifar10(tmp_path)[0], written[0])
 
 
 def test_file_too_large_for_a_batch_is_not_read(tmp_path):
@@ -185,11 +203,32 @@ def test_file_that_the_disk_does_not_give_is_named(tmp_path, monkeypatch):
     assert_says(error, tmp_path / 'batch', 'cannot be read (Input/output error)')
 
 
+@pytest.mark.parametrize(
+    ('closed', 'mode', 'named'),
+    [
+        ('images', 0o000, 'images'),
+        ('images', 0o600, 'images/test_batch'),
+        ('.', 0o000, 'images'),
+        ('images/data_batch_3', 0o000, 'images/data_batch_3'),
+    ],
+)
+def test_what_may_not_be_read_is_named_with_the_remedy(unprivileged, closed, mode, named):
+    place, close = unprivileged
+    folder = place / 'images'
+    batches.write_folder(folder)
+    close(place / closed, mode)
+    for read in (cifar10_utils.get_cifar10, cifar10_utils.load_cifar10):
+        with pytest.raises(DataError) as error:
+            read(folder)
+        reason = f'cannot be read ({os.strerror(errno.EACCES)}): change its permissions or pass another --data_dir'
+        assert str(error.value) == f'{place / named} {reason}'
+
+
 def test_reason_is_one_line_of_at_most_200_characters(tmp_path, monkeypatch):
     def fail(*args):
         raise ValueError(250 * 'a\n')
 
-    monkeypatch.setattr(cifar10, 'parse_batch', fail)
+    monkeypatch.setattr(cifar10, '_parse_batch', fail)
     with pytest.raises(DataError) as error:
         load_bytes(tmp_path, b'')
     assert_broken(error, tmp_path / 'batch', 100 * 'a ')
@@ -241,6 +280,8 @@ TOO_LONG = 'it has more opcodes than a batch of its size'
         (b'cnumpy\ndtype\n)R)R.', NO_CALL),
         (b'}}b.', NO_STATE),
         (b'cnumpy\ndtype\n}b.', NO_STATE),
+        (b'\x80\x05\x96\x40' + bytes(7) + b'fewer than 64 bytes.', 'a bytearray is longer than the file'),
+        (b'\x80\x05\x97.', r"a batch has no opcode b'\x97'"),  # a buffer that is not in the file
         # 1004 opcodes: as many as a file of 1024 bytes may have, and one too many for a smaller one
         (1002 * b'N' + b'U\x13' + bytes(19) + b'.', NO_DICTIONARY),
         (1002 * b'N' + b'U\x12' + bytes(18) + b'.', TOO_LONG),
@@ -322,6 +363,7 @@ def test_refusal_names_the_function_asked_for(tmp_path):
         b'T\xff\xff\xff\x7f.',  # a string of 2**31 bytes
         b'B\xff\xff\xff\xff.',
         b'\x80\x05\x96\x00\x00\x00\x00\x10\x00\x00\x00.',  # a bytearray of 2**36 bytes
+        b'\x80\x05\x96\xff\xff\xff\xff\xff\xff\xff\x7f.',  # of 2**63
         b'\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\x7f.',  # a frame of 2**63 bytes
         b')' * 2**24 + b'.',  # millions of objects in a small file
         b'(' * 2**20 + b'.',
@@ -349,7 +391,7 @@ def test_one_text_cannot_be_encoded_again_and_again(tmp_path):
     assert peak < 10 * len(data)
 
 
-VALID = [batches.batch_bytes(*batches.random_batch(2, np.random.default_rng(0)), protocol=p) for p in (2, 3, 4)]
+VALID = [batches.batch_bytes(*batches.random_batch(2, np.random.default_rng(0)), protocol=p) for p in (2, 3, 4, 5)]
 OPCODES = b''.join(opcode.code.encode('latin1') for opcode in pickletools.opcodes)
 
 

@@ -55,6 +55,8 @@ class Handler(BaseHTTPRequestHandler):
         data = self.server.archive
         if behaviour == 'missing':
             return self.send_error(404)
+        if self.headers['User-Agent'].startswith('Python'):  # as Zenodo does
+            return self.send_error(403)
         if behaviour == 'unavailable':
             return self.send_error(503)
         if behaviour == 'moved':
@@ -83,7 +85,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             for i in range(start, len(data), 2**14):
                 self.wfile.write(data[i : i + 2**14])
-                time.sleep({'slow': 0.01, 'slower': 0.1}.get(behaviour, 0))
+                time.sleep(0.01 if behaviour == 'slow' else 0)
             if behaviour == 'stalls':
                 self.server.release.wait(10)
         except OSError:
@@ -147,6 +149,14 @@ def test_folder_that_is_empty_is_filled(server, target, original):
     assert_complete(target, original)
 
 
+def test_tilde_is_the_home_folder(server, tmp_path, original, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    monkeypatch.setenv('USERPROFILE', str(tmp_path))  # the same, for Windows
+    monkeypatch.chdir(tmp_path)
+    cifar10_utils.download_cifar10('~/cifar10/my-folder', server.url('good'))
+    assert_complete(tmp_path / 'cifar10' / 'my-folder', original)
+
+
 @pytest.mark.parametrize('dangling', [False, True])
 def test_link_to_a_folder_that_is_empty_or_missing_stays_a_link(server, tmp_path, original, dangling):
     link, folder = tmp_path / 'link', tmp_path / 'disk' / 'data' / 'folder'
@@ -166,16 +176,18 @@ def test_folder_that_holds_something_is_never_fetched(server, target):
     assert server.requests == []
 
 
-def test_sources_are_tried_in_their_order(server, target, original):
-    server.set_sources('missing', 'good', 'slower')
+def test_sources_are_tried_in_their_order(server, target, original, capsys):
+    server.set_sources('missing', 'good', 'slow')
     cifar10_utils.get_cifar10(target)
     assert server.requests == ['missing', 'good']
+    told = [line for line in capsys.readouterr().err.splitlines() if not line.startswith('Fetching')]
+    assert told == [f'No luck with {server.url("missing")}: HTTP status 404']
     assert_complete(target, original)
 
 
-def test_the_origin_which_is_slow_comes_last():
-    *mirrors, origin = download.SOURCES
-    assert len(mirrors) >= 2 and origin == 'https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz'
+def test_origin_is_the_last_source_and_every_source_is_encrypted():
+    assert 'cs.toronto.edu' in download.SOURCES[-1]
+    assert all(url.startswith('https://') for url in download.SOURCES)
 
 
 def test_progress_is_shown_on_a_terminal(server, target, monkeypatch):
@@ -241,7 +253,7 @@ def test_connection_cut_off_resumes_where_it_stopped(server, target, original):
 def test_pauses_double_and_attempts_are_counted(server, target, monkeypatch):
     """'cut' gives a third at a time, so that it needs a third and a fourth attempt for the whole."""
     pauses = []
-    monkeypatch.setattr(download, 'time', SimpleNamespace(monotonic=time.monotonic, sleep=pauses.append))
+    monkeypatch.setattr(download, 'time', SimpleNamespace(sleep=pauses.append))
     monkeypatch.setattr(download, 'PAUSE', 1)
     cifar10_utils.get_cifar10(target.parent / 'another' / 'folder', data_url=server.url('cut'))
     assert pauses == [1, 2, 4][: len(server.requests) - 1]
@@ -332,6 +344,40 @@ def test_archive_put_by_hand_is_used(server, target, original, tmp_path, place):
     cifar10_utils.get_cifar10(target)
     assert server.requests == []
     assert_complete(target, original)
+
+
+@pytest.mark.parametrize('data_dir', ['.', 'cifar-10-python.tar.gz'])
+def test_archive_or_the_folder_that_holds_it_may_be_named(server, tmp_path, original, data_dir):
+    place = tmp_path / 'downloads'
+    place.mkdir()
+    (place / 'cifar-10-python.tar.gz').write_bytes(server.archive)
+    for _ in range(2):  # unpacked, and then found unpacked
+        sets = cifar10_utils.get_cifar10(place / data_dir)
+        assert sets['train'].num_examples == 60
+    assert server.requests == []
+    assert_complete(place / 'cifar-10-batches-py', original)
+
+
+@pytest.mark.parametrize('data_dir', ['.', 'cifar-10-python.tar.gz'])
+def test_named_archive_with_another_md5_is_never_unpacked(server, tmp_path, original, capsys, data_dir):
+    archive = tmp_path / 'cifar-10-python.tar.gz'
+    archive.write_bytes(server.archive[:-1])
+    with pytest.raises(DataError) as error:
+        cifar10_utils.get_cifar10(tmp_path / data_dir)
+    assert f'{archive} is passed over: its MD5 is not {md5(server.archive)}\n' in capsys.readouterr().err
+    assert f'and put it at {archive}\n' in str(error.value)
+    assert not (tmp_path / 'cifar-10-batches-py').exists()
+
+
+def test_archive_put_by_hand_that_may_not_be_read_is_passed_over(server, capsys, unprivileged):
+    place, close = unprivileged
+    archive = place / 'cifar-10-python.tar.gz'
+    archive.write_bytes(server.archive)
+    close(archive, 0o000)
+    sets = cifar10_utils.get_cifar10(place / 'my-folder', data_url=server.url('good'))
+    told = f'{archive} is passed over: it cannot be read ({os.strerror(errno.EACCES)})\n'
+    assert capsys.readouterr().err.startswith(told)
+    assert sets['train'].num_examples == 60
 
 
 def test_archive_put_by_hand_with_another_md5_is_passed_over(server, target, original, capsys):

@@ -5,8 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data import shapes10 as module
+import data.shapes10 as module
 from data.shapes10 import CLASS_NAMES, SHAPES, mask, shapes10
+
+ROOT = Path(module.__file__).parent.parent
+COMMAND = [sys.executable, '-m', 'data.shapes10']
 
 
 @pytest.fixture(scope='module')
@@ -162,8 +165,7 @@ def test_area_of_the_plain_shapes(shape, area, angle):
 
 def test_figure_script_writes_a_png(tmp_path):
     path = tmp_path / 'new' / 'figure.png'
-    script = Path(module.__file__)
-    subprocess.run([sys.executable, script, path], check=True, capture_output=True)
+    subprocess.run([*COMMAND, path], cwd=ROOT, check=True, capture_output=True)
     assert path.read_bytes().startswith(b'\x89PNG')
     assert path.stat().st_size < 260_000
 
@@ -171,14 +173,12 @@ def test_figure_script_writes_a_png(tmp_path):
 @pytest.mark.parametrize(('name', 'status'), [('figure.xyz', 2), ('file/figure.png', 1)])
 def test_figure_script_says_in_a_line_what_it_cannot_write(tmp_path, name, status):
     (tmp_path / 'file').touch()
-    result = subprocess.run([sys.executable, module.__file__, tmp_path / name], capture_output=True, text=True)
+    result = subprocess.run([*COMMAND, tmp_path / name], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == status and 'Traceback' not in result.stderr
-    assert result.stderr.splitlines()[-1].startswith('shapes10.py: ')
+    assert result.stderr.splitlines()[-1].startswith('python -m data.shapes10: ')
 
 
 def test_importing_draws_in_numpy_only():
-    code = 'import sys, shapes10; shapes10.shapes10(n_train=10, n_test=10); print(sys.modules.keys())'
-    loaded = subprocess.run(
-        [sys.executable, '-c', code], cwd=Path(module.__file__).parent, check=True, capture_output=True, text=True
-    ).stdout
+    code = 'import sys; from data import shapes10; shapes10.shapes10(n_train=10, n_test=10); print(sys.modules.keys())'
+    loaded = subprocess.run([sys.executable, '-c', code], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     assert "'numpy'" in loaded and "'matplotlib'" not in loaded and "'torch'" not in loaded

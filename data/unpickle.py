@@ -1,13 +1,13 @@
-"""A batch file, read without running anything that it names.
+"""Unpickling without running anything: dicts, lists, tuples, strings, small integers and NumPy arrays of numbers.
 
 A pickle may name any function to be called, so nothing that a file names is ever looked up or called.
 """
 
+import contextlib
 import pickle
+import re
 
 import numpy as np
-
-from data.layout import IMAGE_SHAPE, N_CLASSES, N_PIXELS
 
 
 class _Recorded:
@@ -34,22 +34,25 @@ class _Opcodes(dict):
         raise pickle.UnpicklingError(f'a batch has no opcode {bytes([opcode])!r}')
 
 
-class _BatchUnpickler(pickle._Unpickler):
+class _Unpickler(pickle._Unpickler):
     """Unpickles dicts, lists, tuples, strings and small integers, and records what rebuilds a NumPy array.
 
     The pure-Python unpickler is the base on purpose: its memo is a dict and its reads end where the file ends, so an
     index or a length of 2**31 in a hostile file takes up no memory. A canonical batch has some 40,000 opcodes (10 ms).
     """
 
-    # What Python 2, and Python 3 with protocols 2 to 4, write for {b'data': uint8 array, b'labels': list, ...}.
+    # What Python 2, and Python 3 with protocols 2 to 5, write for {b'data': uint8 array, b'labels': list, ...}.
     OPCODES = (
         'PROTO FRAME STOP MARK NONE NEWFALSE NEWTRUE BININT BININT1 BININT2 BINSTRING SHORT_BINSTRING BINBYTES '
-        'SHORT_BINBYTES BINUNICODE SHORT_BINUNICODE EMPTY_LIST EMPTY_DICT EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 '
-        'APPEND APPENDS SETITEM SETITEMS GLOBAL STACK_GLOBAL REDUCE BUILD BINPUT LONG_BINPUT BINGET LONG_BINGET MEMOIZE'
+        'SHORT_BINBYTES BYTEARRAY8 BINUNICODE SHORT_BINUNICODE EMPTY_LIST EMPTY_DICT EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 '
+        'TUPLE3 APPEND APPENDS SETITEM SETITEMS GLOBAL STACK_GLOBAL REDUCE BUILD BINPUT LONG_BINPUT BINGET LONG_BINGET '
+        'MEMOIZE'
     )
     GLOBALS = (
         ('numpy.core.multiarray', '_reconstruct'),
         ('numpy._core.multiarray', '_reconstruct'),
+        ('numpy.core.numeric', '_frombuffer'),
+        ('numpy._core.numeric', '_frombuffer'),
         ('numpy', 'ndarray'),
         ('numpy', 'dtype'),
         ('_codecs', 'encode'),
@@ -62,18 +65,25 @@ class _BatchUnpickler(pickle._Unpickler):
             for name in self.OPCODES.split()
         }
         opcodes |= {
-            pickle.REDUCE[0]: _BatchUnpickler.load_reduce,
-            pickle.BUILD[0]: _BatchUnpickler.load_build,
-            pickle.SETITEM[0]: _BatchUnpickler.load_setitem,
-            pickle.SETITEMS[0]: _BatchUnpickler.load_setitems,
+            pickle.BYTEARRAY8[0]: _Unpickler.load_bytearray8,
+            pickle.REDUCE[0]: _Unpickler.load_reduce,
+            pickle.BUILD[0]: _Unpickler.load_build,
+            pickle.SETITEM[0]: _Unpickler.load_setitem,
+            pickle.SETITEMS[0]: _Unpickler.load_setitems,
         }
         self.dispatch = _Opcodes(opcodes, budget=1000 + size // 256)
-        self.bytes_left = size
+        self.size = self.bytes_left = size
 
     def find_class(self, module, name):
         if (module, name) not in self.GLOBALS:
             raise pickle.UnpicklingError(f'it asks for {f"{module}.{name}"[:80]!r}, which a batch never does')
         return _Recorded(name)
+
+    def load_bytearray8(self):
+        n = int.from_bytes(self.read(8), 'little')
+        if n > self.size:  # Python's own takes up the memory first
+            raise pickle.UnpicklingError('a bytearray is longer than the file')
+        self.append(self.read(n))
 
     def load_reduce(self):
         args, function = self.stack.pop(), self.stack.pop()
@@ -83,7 +93,7 @@ class _BatchUnpickler(pickle._Unpickler):
                 if self.bytes_left < 0:  # a text can be encoded again and again
                     raise pickle.UnpicklingError('it has more bytes than the file')
                 self.append(text.encode('latin1'))
-            case _Recorded(name='_reconstruct' | 'dtype', args=None), tuple():
+            case _Recorded(name='_reconstruct' | '_frombuffer' | 'dtype', args=None), tuple():
                 self.append(_Recorded(function.name, args))
             case _:
                 raise pickle.UnpicklingError('it calls something else than a NumPy array')
@@ -108,29 +118,36 @@ class _BatchUnpickler(pickle._Unpickler):
         self.stack[-1].update(zip(items[::2], items[1::2], strict=True))
 
 
-def parse_batch(file, size):
-    """Images (n, 3, 32, 32), a read-only view, and labels (n,) of the batch that a file of `size` bytes holds."""
-    batch = _BatchUnpickler(file, size).load()
-    if type(batch) is not dict:
-        raise ValueError('it is no dictionary')
-    images = batch.get(b'data', batch.get('data'))
-    labels = batch.get(b'labels', batch.get('labels'))
-    match images:
-        case _Recorded(
-            name='_reconstruct',
-            state=(
-                int(),
-                (int() as n, 3072),
-                _Recorded(name='dtype', args=('u1' | b'u1', *_)),
-                False,
-                bytes() as pixels,
-            ),
-        ) if n >= 1 and len(pixels) == n * N_PIXELS:
-            images = np.frombuffer(pixels, np.uint8).reshape(n, *IMAGE_SHAPE)
-        case _:
-            raise ValueError("'data' is no uint8 array of shape (n, 3072) in C order")
-    if type(labels) is not list or len(labels) != n:
-        raise ValueError(f"'labels' is no list of {n} labels, one for each image")
-    if not all(type(label) is int and 0 <= label < N_CLASSES for label in labels):
-        raise ValueError("'labels' has something else than integers from 0 to 9")
-    return images, np.array(labels, dtype=np.int64)
+def load(file, size):
+    """What the pickle in a file of `size` bytes holds; arrays are on record, for `as_array`.
+
+    Raises:
+        Exception: of any kind, if it holds anything else or is broken.
+    """
+    return _Unpickler(file, size).load()
+
+
+def as_array(found):
+    """The NumPy array, read-only, that `load` found and has on record; None if it is no array of numbers in C order."""
+    match found:
+        case (
+            _Recorded(name='_reconstruct', state=(int(), shape, dtype, False, bytes() as numbers))
+            | _Recorded(name='_frombuffer', args=(bytes() as numbers, dtype, shape, 'C'))
+        ):
+            with contextlib.suppress(TypeError, ValueError):  # the shape may be anything
+                return np.frombuffer(numbers, _number_type(dtype)).reshape(shape)
+    return None
+
+
+def _number_type(found):
+    """The dtype of integers or floats that `load` found and has on record.
+
+    Raises:
+        ValueError: it is another one, or none.
+    """
+    match found:
+        case _Recorded(name='dtype', args=(code, *_), state=(int(), order, *_)):
+            code, order = (text.decode('latin1') if type(text) is bytes else text for text in (code, order))
+            if re.fullmatch('[iu][1248]|f[248]', code) and re.fullmatch('[<>|=]', order):
+                return np.dtype(order + code)
+    raise ValueError('it is no dtype of integers or floats')
