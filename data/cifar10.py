@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.unpickle import as_array, load
+from data.unpickle import describe, load, value_of
 
 CLASS_NAMES = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')
 N_CLASSES = len(CLASS_NAMES)
@@ -85,15 +85,33 @@ def _parse_batch(file, size):
     batch = load(file, size)
     if type(batch) is not dict:
         raise ValueError('it is no dictionary')
-    images = as_array(batch.get(b'data', batch.get('data')))
-    if images is None or images.dtype != np.uint8 or images.shape[1:] != (N_PIXELS,) or len(images) == 0:
+    images = value_of(batch.get(b'data', batch.get('data')))
+    if type(images) is not np.ndarray or images.dtype != np.uint8 or images.shape[1:] != (N_PIXELS,) or not len(images):
         raise ValueError("'data' is no uint8 array of shape (n, 3072) in C order")
-    n, labels = len(images), batch.get(b'labels', batch.get('labels'))
-    if type(labels) is not list or len(labels) != n:
-        raise ValueError(f"'labels' is no list of {n} labels, one for each image")
-    if not all(type(label) is int and 0 <= label < N_CLASSES for label in labels):
-        raise ValueError("'labels' has something else than integers from 0 to 9")
-    return images.reshape(n, *IMAGE_SHAPE), np.array(labels, dtype=np.int64)
+    labels = _labels(batch.get(b'labels', batch.get('labels')), len(images))
+    return images.reshape(-1, *IMAGE_SHAPE), labels
+
+
+def _labels(found, n):
+    """n labels, int64 (n,), from a list, a tuple or an array of integers, Python's or NumPy's.
+
+    Raises:
+        ValueError: it is another number of them, or something else; the message names it.
+    """
+    labels, got = value_of(found), None
+    if type(labels) in (list, tuple):
+        labels = [value_of(label) for label in labels]
+    elif type(labels) is not np.ndarray or labels.ndim != 1 or labels.dtype.kind not in 'iu':
+        labels, got = [], describe(labels)
+    for label in labels:
+        if type(label) is not int and not isinstance(label, np.integer):
+            got = f'{describe(label)} among them'
+        elif not 0 <= label < N_CLASSES:
+            got = f'{label} among them'
+    if got or len(labels) != n:
+        got = got or f'{len(labels)} of them'
+        raise ValueError(f"expected {n} integers from 0 to {N_CLASSES - 1} as 'labels', one for each image, got {got}")
+    return np.array(labels, dtype=np.int64)
 
 
 def _read_batch(path):

@@ -1,4 +1,4 @@
-"""Unpickling without running anything: dicts, lists, tuples, strings, small integers and NumPy arrays of numbers.
+"""Unpickling without running anything: dicts, lists, tuples, strings, numbers and NumPy's numbers and arrays of them.
 
 A pickle may name any function to be called, so nothing that a file names is ever looked up or called.
 """
@@ -35,7 +35,7 @@ class _Opcodes(dict):
 
 
 class _Unpickler(pickle._Unpickler):
-    """Unpickles dicts, lists, tuples, strings and small integers, and records what rebuilds a NumPy array.
+    """Unpickles dicts, lists, tuples, strings and numbers, and records what rebuilds NumPy's.
 
     The pure-Python unpickler is the base on purpose: its memo is a dict and its reads end where the file ends, so an
     index or a length of 2**31 in a hostile file takes up no memory. A canonical batch has some 40,000 opcodes (10 ms).
@@ -44,13 +44,15 @@ class _Unpickler(pickle._Unpickler):
     # What Python 2, and Python 3 with protocols 2 to 5, write for {b'data': uint8 array, b'labels': list, ...}.
     OPCODES = (
         'PROTO FRAME STOP MARK NONE NEWFALSE NEWTRUE BININT BININT1 BININT2 BINSTRING SHORT_BINSTRING BINBYTES '
-        'SHORT_BINBYTES BYTEARRAY8 BINUNICODE SHORT_BINUNICODE EMPTY_LIST EMPTY_DICT EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 '
-        'TUPLE3 APPEND APPENDS SETITEM SETITEMS GLOBAL STACK_GLOBAL REDUCE BUILD BINPUT LONG_BINPUT BINGET LONG_BINGET '
-        'MEMOIZE'
+        'SHORT_BINBYTES BYTEARRAY8 BINUNICODE SHORT_BINUNICODE BINFLOAT EMPTY_LIST EMPTY_DICT EMPTY_TUPLE TUPLE TUPLE1 '
+        'TUPLE2 TUPLE3 APPEND APPENDS SETITEM SETITEMS GLOBAL STACK_GLOBAL REDUCE BUILD BINPUT LONG_BINPUT BINGET '
+        'LONG_BINGET MEMOIZE'
     )
     GLOBALS = (
         ('numpy.core.multiarray', '_reconstruct'),
         ('numpy._core.multiarray', '_reconstruct'),
+        ('numpy.core.multiarray', 'scalar'),
+        ('numpy._core.multiarray', 'scalar'),
         ('numpy.core.numeric', '_frombuffer'),
         ('numpy._core.numeric', '_frombuffer'),
         ('numpy', 'ndarray'),
@@ -71,7 +73,7 @@ class _Unpickler(pickle._Unpickler):
             pickle.SETITEM[0]: _Unpickler.load_setitem,
             pickle.SETITEMS[0]: _Unpickler.load_setitems,
         }
-        self.dispatch = _Opcodes(opcodes, budget=1000 + size // 256)
+        self.dispatch = _Opcodes(opcodes, budget=1000 + size // 128)
         self.size = self.bytes_left = size
 
     def find_class(self, module, name):
@@ -93,7 +95,7 @@ class _Unpickler(pickle._Unpickler):
                 if self.bytes_left < 0:  # a text can be encoded again and again
                     raise pickle.UnpicklingError('it has more bytes than the file')
                 self.append(text.encode('latin1'))
-            case _Recorded(name='_reconstruct' | '_frombuffer' | 'dtype', args=None), tuple():
+            case _Recorded(name='_reconstruct' | '_frombuffer' | 'scalar' | 'dtype', args=None), tuple():
                 self.append(_Recorded(function.name, args))
             case _:
                 raise pickle.UnpicklingError('it calls something else than a NumPy array')
@@ -119,7 +121,7 @@ class _Unpickler(pickle._Unpickler):
 
 
 def load(file, size):
-    """What the pickle in a file of `size` bytes holds; arrays are on record, for `as_array`.
+    """What the pickle in a file of `size` bytes holds; arrays and NumPy's numbers are on record, for `value_of`.
 
     Raises:
         Exception: of any kind, if it holds anything else or is broken.
@@ -127,16 +129,30 @@ def load(file, size):
     return _Unpickler(file, size).load()
 
 
-def as_array(found):
-    """The NumPy array, read-only, that `load` found and has on record; None if it is no array of numbers in C order."""
+def value_of(found):
+    """The NumPy array in C order, read-only, or the NumPy number that `load` has on record; else what it found."""
     match found:
         case (
             _Recorded(name='_reconstruct', state=(int(), shape, dtype, False, bytes() as numbers))
             | _Recorded(name='_frombuffer', args=(bytes() as numbers, dtype, shape, 'C'))
         ):
-            with contextlib.suppress(TypeError, ValueError):  # the shape may be anything
-                return np.frombuffer(numbers, _number_type(dtype)).reshape(shape)
-    return None
+            pass
+        case _Recorded(name='scalar', args=(dtype, bytes() as numbers)):
+            shape = ()
+        case _:
+            return found
+    with contextlib.suppress(TypeError, ValueError):  # the shape may be anything
+        return np.frombuffer(numbers, _number_type(dtype)).reshape(shape)[()]
+    return found
+
+
+def describe(value):
+    """What `value_of` gave, in a few words: type and shape of an array, else the name of its type."""
+    if isinstance(value, np.ndarray):
+        return f'{value.dtype} {value.shape}'
+    if type(value) is _Recorded:
+        return 'an array of no numbers in C order'
+    return 'none' if value is None else type(value).__name__
 
 
 def _number_type(found):

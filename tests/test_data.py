@@ -84,6 +84,26 @@ def test_batches_written_by_python_3(tmp_path, protocol, key, n):
     assert Y.tolist() == labels
 
 
+@pytest.mark.parametrize('protocol', [2, 4, 5])
+@pytest.mark.parametrize(
+    'form',
+    [
+        tuple,
+        lambda labels: list(np.array(labels)),
+        lambda labels: tuple(np.array(labels, np.uint8)),
+        np.array,
+        lambda labels: np.array(labels, np.uint8),
+        lambda labels: np.array(labels, '>i4'),
+    ],
+    ids=['tuple', 'list of int64', 'tuple of uint8', 'int64', 'uint8', 'big-endian int32'],
+)
+def test_labels_kept_in_another_form(tmp_path, protocol, form):
+    pixels, labels = batches.random_batch(2500, np.random.default_rng(0))
+    (tmp_path / 'batch').write_bytes(batches.batch_bytes(pixels, form(labels), protocol))
+    _, Y = cifar10_utils.load_cifar10_batch(tmp_path / 'batch')
+    assert Y.dtype == np.int64 and Y.dtype.isnative and Y.tolist() == labels
+
+
 def test_batch_written_by_python_2(tmp_path):
     # The opcodes of the real files: module numpy.core.multiarray, byte strings for keys, labels and pixels.
     pixels = bytes(range(256)) * 12
@@ -237,8 +257,7 @@ def test_reason_is_one_line_of_at_most_200_characters(tmp_path, monkeypatch):
 PIXELS = np.zeros((2, 3072), np.uint8)
 NO_DICTIONARY, NO_STRING = 'it is no dictionary', 'it has a key that is no string'
 NO_IMAGES = "'data' is no uint8 array of shape (n, 3072) in C order"
-NO_LABELS = "'labels' is no list of 2 labels, one for each image"
-NO_CLASSES = "'labels' has something else than integers from 0 to 9"
+LABELS = "expected 2 integers from 0 to 9 as 'labels', one for each image"
 NO_CALL = 'it calls something else than a NumPy array'
 NO_STATE = 'it sets the state of something else than a NumPy array'
 TOO_LONG = 'it has more opcodes than a batch of its size'
@@ -248,8 +267,8 @@ TOO_LONG = 'it has more opcodes than a batch of its size'
     ('batch', 'reason'),
     [
         ({b'labels': [0, 1]}, NO_IMAGES),
-        ({b'data': PIXELS}, NO_LABELS),
-        ({b'data': PIXELS, b'fine_labels': [0, 1]}, NO_LABELS),  # CIFAR-100
+        ({b'data': PIXELS}, f'{LABELS}, got none'),
+        ({b'data': PIXELS, b'fine_labels': [0, 1]}, f'{LABELS}, got none'),  # CIFAR-100
         ({b'data': PIXELS.astype(np.float32), b'labels': [0, 1]}, NO_IMAGES),
         ({b'data': PIXELS.astype(np.int8), b'labels': [0, 1]}, NO_IMAGES),
         ({b'data': PIXELS[:, :-1], b'labels': [0, 1]}, NO_IMAGES),
@@ -257,13 +276,24 @@ TOO_LONG = 'it has more opcodes than a batch of its size'
         ({b'data': PIXELS.reshape(2, 3, 1024), b'labels': [0, 1]}, NO_IMAGES),
         ({b'data': np.asfortranarray(PIXELS), b'labels': [0, 1]}, NO_IMAGES),
         ({b'data': PIXELS.tobytes(), b'labels': [0, 1]}, NO_IMAGES),
-        ({b'data': PIXELS, b'labels': [0]}, NO_LABELS),
-        ({b'data': PIXELS, b'labels': [0, 1, 2]}, NO_LABELS),
-        ({b'data': PIXELS, b'labels': (0, 1)}, NO_LABELS),
-        ({b'data': PIXELS, b'labels': [0, 10]}, NO_CLASSES),
-        ({b'data': PIXELS, b'labels': [0, -1]}, NO_CLASSES),
-        ({b'data': PIXELS, b'labels': [0, True]}, NO_CLASSES),
-        ({b'data': PIXELS, b'labels': [0, None]}, NO_CLASSES),
+        ({b'data': PIXELS, b'labels': [0]}, f'{LABELS}, got 1 of them'),
+        ({b'data': PIXELS, b'labels': (0, 1, 2)}, f'{LABELS}, got 3 of them'),
+        ({b'data': PIXELS, b'labels': [0, 10]}, f'{LABELS}, got 10 among them'),
+        ({b'data': PIXELS, b'labels': [0, -1]}, f'{LABELS}, got -1 among them'),
+        ({b'data': PIXELS, b'labels': np.array([3, 10])}, f'{LABELS}, got 10 among them'),
+        ({b'data': PIXELS, b'labels': [0, True]}, f'{LABELS}, got bool among them'),
+        ({b'data': PIXELS, b'labels': [0, None]}, f'{LABELS}, got none among them'),
+        ({b'data': PIXELS, b'labels': [0.0, 1.0]}, f'{LABELS}, got float among them'),
+        ({b'data': PIXELS, b'labels': [0, np.float32(1)]}, f'{LABELS}, got float32 among them'),
+        ({b'data': PIXELS, b'labels': [0, PIXELS[0]]}, f'{LABELS}, got uint8 (3072,) among them'),
+        ({b'data': PIXELS, b'labels': np.array([0.0, 1.0])}, f'{LABELS}, got float64 (2,)'),
+        ({b'data': PIXELS, b'labels': np.array([[0], [1]])}, f'{LABELS}, got int64 (2, 1)'),
+        (
+            {b'data': PIXELS, b'labels': np.array(['a', 'b'])},
+            f'{LABELS}, got an array of no numbers in C order',
+        ),
+        ({b'data': PIXELS, b'labels': {'a': 0}}, f'{LABELS}, got dict'),
+        ({b'data': PIXELS, b'labels': b'ab'}, f'{LABELS}, got bytes'),
         ([PIXELS, [0, 1]], NO_DICTIONARY),
         (None, NO_DICTIONARY),
         ({(0, 1): PIXELS}, NO_STRING),
@@ -282,9 +312,9 @@ TOO_LONG = 'it has more opcodes than a batch of its size'
         (b'cnumpy\ndtype\n}b.', NO_STATE),
         (b'\x80\x05\x96\x40' + bytes(7) + b'fewer than 64 bytes.', 'a bytearray is longer than the file'),
         (b'\x80\x05\x97.', r"a batch has no opcode b'\x97'"),  # a buffer that is not in the file
-        # 1004 opcodes: as many as a file of 1024 bytes may have, and one too many for a smaller one
-        (1002 * b'N' + b'U\x13' + bytes(19) + b'.', NO_DICTIONARY),
-        (1002 * b'N' + b'U\x12' + bytes(18) + b'.', TOO_LONG),
+        # 1008 opcodes: as many as a file of 1024 bytes may have, and one too many for a smaller one
+        (1006 * b'N' + b'U\x0f' + bytes(15) + b'.', NO_DICTIONARY),
+        (1006 * b'N' + b'U\x0e' + bytes(14) + b'.', TOO_LONG),
     ],
     ids=lambda value: type(value).__name__,
 )
