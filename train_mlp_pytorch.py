@@ -82,8 +82,9 @@ def train(flags):
 
     with Run(flags, machine, data, evaluate=lambda part: evaluate(averaged, part, machine, 1000), **state) as run:
         for x, y in run.batches():  # (B, 3, 32, 32), (B,)
+            x = augment(x)
             with machine.autocast():
-                logits = network(augment(x))  # (B, 10)
+                logits = network(x)  # (B, 10)
                 loss = cross_entropy(logits, y)
             optimizer.zero_grad()
             loss.backward()

@@ -265,3 +265,13 @@ WRONG = {
 def test_a_wrong_flag_is_one_line(capsys, flag, value):
     status, line = failing_run(capsys, 'experiments.best_mlp', f'--{flag}={value}')
     assert status == 2 and f'--{flag}' in line
+
+
+def test_images_are_deformed_in_full_precision(quick, monkeypatch, data_dir, tmp_path):
+    """Places in bfloat16 would be off by up to a sixteenth of a pixel and more."""
+    seen = []
+    monkeypatch.setattr(
+        AffineAugmentation, '__call__', lambda self, x: seen.append(torch.is_autocast_enabled('cpu')) or x
+    )
+    short_run(data_dir, tmp_path, '--augment', 'affine', '--precision', 'bf16', '--max_steps', 2)
+    assert seen == [False, False]
