@@ -118,7 +118,8 @@ def test_processes_that_train_together_resume_to_the_same_bits(data_dir, tmp_pat
 
 @pytest.mark.parametrize('script', SCRIPTS)
 @pytest.mark.parametrize(
-    'method', ['after_step', '_check_loss', '_evaluate', 'state_dict', 'print', 'finish', '_write_summary']
+    'method',
+    ['after_step', '_check_loss', '_evaluate', '_write_history', 'state_dict', 'print', 'finish', '_write_summary'],
 )
 def test_wherever_it_is_interrupted_a_run_continues_the_same(quick, monkeypatch, data_dir, tmp_path, script, method):
     args = STATEFUL[script].split()

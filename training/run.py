@@ -157,12 +157,15 @@ class Run:
         self.progress.count_row()
         if self.step % self.flags.eval_freq == 0:
             self.log.start_row()
-        if self.is_writer:
-            self.tensorboard.write(self.history[-1])
-            write_atomically(self.path / 'history.csv', self.log.csv(self.progress.row_seconds))
+        self._write_history()
         self.checkpoints.save()
         self.print(f'step {self.step:>{len(str(self.max_steps))}}  {self.log.line()}')
         self.progress.pause()
+
+    def _write_history(self):
+        if self.is_writer:
+            self.tensorboard.write(self.history[-1])
+            write_atomically(self.path / 'history.csv', self.log.csv(self.progress.row_seconds))
 
     def state_dict(self):
         return {'step': self.step, 'learning_rate': self.learning_rate} | self.log.state_dict()
