@@ -208,7 +208,7 @@ def test_the_penalty_is_taken_off_the_weights_after_each_step(quick, data_dir, t
 def test_small_weights_are_pruned_after_the_penalty(quick, data_dir, tmp_path):
     states = []
     for name, prune_below in (('without', '0'), ('with', '1e-3')):
-        flags = ['--max_steps', 1, '--learning_rate', 1e-3, '--l1_penalty', 0.01, '--prune_below', prune_below]
+        flags = ['--max_steps', 1, '--learning_rate', 1e-3, '--l1_penalty', 1e5, '--prune_below', prune_below]
         short_run(data_dir, tmp_path / name, *flags)
         states.append(read_checkpoint(tmp_path / name / 'checkpoint.pt')['model'])
     zeros = []

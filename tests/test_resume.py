@@ -135,6 +135,15 @@ def test_wherever_it_is_interrupted_a_run_continues_the_same(quick, monkeypatch,
     assert_same_run(tmp_path / 'cut', tmp_path / 'whole')
 
 
+def test_the_last_row_is_in_the_history_before_it_is_in_the_checkpoint(quick, monkeypatch, data_dir, tmp_path):
+    """A run that is cut off between the two would else be complete but for that row."""
+    script, args = 'train_mlp_numpy', ['--max_steps', '4', '--eval_freq', '2']
+    short_run(script, data_dir, tmp_path / 'whole', *args)
+    interrupted_run(monkeypatch, '_write_history', 4, script, data_dir, tmp_path / 'cut', *args)
+    short_run(script, data_dir, tmp_path / 'cut', *args, '--resume')
+    assert_same_run(tmp_path / 'cut', tmp_path / 'whole')
+
+
 @pytest.mark.parametrize('script', SCRIPTS[1:])
 def test_adamw_continues_the_same(quick, monkeypatch, data_dir, tmp_path, script):
     args = ['--max_steps', '7', '--optimizer', 'adamw', '--learning_rate', '0.01', '--lr_schedule', 'cosine']
