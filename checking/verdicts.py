@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 RIGHT, WRONG, CRASH, MISSING = 'right', 'wrong', 'crash', 'missing'
+Unwritten = NotImplementedError  # what the assignment's skeleton raises where an answer belongs
 HERE = Path(__file__).resolve().parent
 
 
@@ -94,8 +95,8 @@ def judged(item, check, solution):
         return Result(item, WRONG, wrong.detail, wrong.hint)
     except Missing as missing:
         return Result(item, MISSING, str(missing))
-    except NotImplementedError as error:
-        return Result(item, MISSING, f'not written yet ({place(error, solution.folder) or "NotImplementedError"})')
+    except Unwritten as error:
+        return Result(item, MISSING, f'not written yet ({place(error, solution.folder) or Unwritten.__name__})')
     except Crashed as crashed:
         return Result(item, CRASH, describe(crashed.error, solution.folder), crashed.hint)
     except Unimportable as error:

@@ -41,7 +41,7 @@ from training.flags import (
 from training.optimisers import make_ema
 from training.run import Run
 from training.script import run_script
-from training.torch_flags import add_machine_flags
+from training.torch_flags import add_machine_flags, check_below_one
 from training.torch_machine import TorchMachine
 
 HIDDEN = [2048, 2048, 2048, 1024]
@@ -71,9 +71,7 @@ def parse_flags(argv=None):
     flags = parser.parse_args(argv)
     if not flags.dnn_hidden_units:
         parser.error('--dnn_hidden_units names no hidden layer, and there is nothing to normalise without one')
-    for name in ('ema', 'label_smoothing'):
-        if getattr(flags, name) == 1:
-            parser.error(f'--{name} must be below 1: at 1 nothing is ever learnt')
+    check_below_one(parser, flags)
     return flags
 
 

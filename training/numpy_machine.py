@@ -62,7 +62,7 @@ class NumpyMachine:
     set_random_state = staticmethod(set_numpy_random_state)
 
     def dump(self, state):
-        """A nested dict as the bytes of an .npz file: arrays as they are, all else as JSON: no code."""
+        """A nested dict as the bytes of an .npz file: arrays as they are, all else as JSON, nothing that runs."""
         file = io.BytesIO()
         np.savez(file, **dict(_flattened(state)))
         return file.getvalue()

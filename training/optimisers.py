@@ -53,9 +53,7 @@ def make_optimizer(flags, model):
     if device in ('cpu', 'cuda') and 'fused' in known:
         options['fused'] = True
     optimizer = rule(model.parameters(), **options)
-    if (
-        device == 'cpu' and 'fused' in known and not optimizer.state
-    ):  # a state made already has the shape of the filters
+    if device == 'cpu' and 'fused' in known and not optimizer.state:  # what has a state, made it in the filters' shape
         show_filters_contiguous(optimizer)
     return optimizer
 

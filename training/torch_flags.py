@@ -50,6 +50,11 @@ def check_torch_flags(parser, flags):
     """Ends the program with one line if flags contradict each other."""
     if flags.momentum and flags.optimizer != 'sgd':
         parser.error(f'--momentum belongs to --optimizer sgd, got {flags.optimizer}, which has its own')
+    check_below_one(parser, flags)
+
+
+def check_below_one(parser, flags):
+    """Ends the program with one line if a share is 1 with which a network cannot learn."""
     for name in ('ema', 'momentum', 'dropout', 'label_smoothing'):
         if getattr(flags, name, 0) == 1:
             parser.error(f'--{name} must be below 1: at 1 nothing is ever learnt')
