@@ -3,17 +3,30 @@
     python predict.py cat.jpg holiday/*.png --checkpoint runs/convnet_pytorch
 
 The centre square of each picture is shrunk or enlarged to 32x32 pixels, what the network was trained on.
+
+From Python:
+
+    network = load_network('runs/convnet_pytorch')
+    network.probabilities(read_picture('cat.jpg'))  # or of images, uint8 (B, 3, 32, 32)
+    network.evaluate()                              # loss and accuracy on the test set, those of the run's summary.json
 """
 
+import argparse
+import contextlib
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from training.errors import RunError
+from cifar10_utils import N_CLASSES, N_PIXELS
+from training.errors import RunError, UsageError
+from training.files import reading
 from training.flags import ArgumentParser, number
-from training.networks import load_network
+from training.networks import NumpyNetwork, SpeedrunNetwork, TorchNetwork
+from training.numpy_machine import NumpyMachine
 from training.script import run_script
+from training.torch_machine import TorchMachine
 
 MAX_PIXELS = 50_000_000  # as they are decoded
 ENOUGH = (256, 256)  # a JPEG is decoded at the smallest of 1, 1/2, 1/4 and 1/8 of its size that is no smaller
@@ -26,6 +39,85 @@ def parse_flags(argv=None):
     parser.add_argument('--checkpoint', default='runs/convnet_pytorch', help='run folder of a trained network')
     parser.add_argument('--top', type=number(int, 1, 10), default=3, help='number of classes to name')
     return parser.parse_args(argv)
+
+
+def _numpy_mlp(flags, state):
+    from mlp_numpy import MLP
+    from train_mlp_numpy import evaluate
+
+    def make_model(flags, dtype):
+        return MLP(N_PIXELS, flags.dnn_hidden_units, N_CLASSES, dtype)
+
+    return NumpyNetwork(flags, state, make_model, evaluate)
+
+
+def _mlp(script):
+    return lambda flags, state: TorchNetwork(flags, state, import_module(script).make_model, 1000)
+
+
+def _convnet(flags, state):
+    from convnet_pytorch import ConvNet
+
+    return TorchNetwork(flags, state, lambda flags: ConvNet(3, N_CLASSES), 250)
+
+
+def _speedrun(flags, state):
+    from experiments.speedrun import SpeedNet, evaluate
+
+    return SpeedrunNetwork(flags, state, lambda flags: SpeedNet(N_CLASSES), evaluate)
+
+
+NETWORKS = {
+    'train_mlp_numpy': _numpy_mlp,
+    'train_mlp_pytorch': _mlp('train_mlp_pytorch'),
+    'train_convnet_pytorch': _convnet,
+    'best_mlp': _mlp('experiments.best_mlp'),
+    'best_convnet': _convnet,
+    'speedrun': _speedrun,
+}
+EXPECTED = f'expected a run of {", ".join(NETWORKS)}'
+
+
+def load_network(run, **changes):
+    """The trained Network of a run.
+
+    It computes where the run did, on the device and in the precision of its flags; where there is no such device, on
+    what there is.
+
+    Args:
+        run: run folder, or the checkpoint in it.
+        changes: of the run's flags, such as device='cpu', or data_dir, where the data set lies now.
+    Raises:
+        RunError: if there is no such checkpoint, or it is another kind of file.
+        UsageError: if there is no such device as asked for.
+    """
+    path = _checkpoint(Path(run).expanduser())
+    with reading(path, remedy=EXPECTED):
+        machine = NumpyMachine if path.suffix == '.npz' else TorchMachine
+        state = machine.load(path)
+        flags = argparse.Namespace(**state['flags'] | changes)
+        if state['script'] not in NETWORKS:
+            raise RunError(f'{path} is of {state["script"]}.py: {EXPECTED}')
+        if 'device' in state['flags'].keys() - changes.keys():
+            flags.device = _device_at_hand(flags)
+        return NETWORKS[state['script']](flags, state)
+
+
+def _checkpoint(path):
+    """The checkpoint in a run folder, or the file itself."""
+    if path.is_dir():
+        path = next(path.glob('checkpoint.np[z]'), path / TorchMachine.checkpoint)
+    if not path.exists():
+        raise RunError(f'{path} is missing: train first, or name another run; {EXPECTED}')
+    return path
+
+
+def _device_at_hand(flags):
+    """The name of the device of the run, or 'auto' where that is not to be had."""
+    with contextlib.suppress(UsageError):
+        TorchMachine(flags)
+        return flags.device
+    return 'auto'
 
 
 def read_picture(path):

@@ -15,8 +15,8 @@ from convnet_pytorch import ConvNet
 from experiments import best_convnet
 from experiments.best_convnet import make_mixing, parse_flags
 from experiments.views import mean_of_six_views, six_views, with_mirror_image
+from predict import load_network
 from training.evaluation import evaluate, predict_logits
-from training.networks import load_network
 from training.torch_machine import TorchMachine
 
 

@@ -22,8 +22,8 @@ from experiments.best_mlp import (
     soft_threshold_,
 )
 from mlp_pytorch import MLP
+from predict import load_network
 from training.errors import RunError
-from training.networks import load_network
 from training.torch_machine import TorchMachine
 
 

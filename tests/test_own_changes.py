@@ -13,7 +13,7 @@ RUN = """
 import json, sys
 import convnet_pytorch, training.run
 import train_convnet_pytorch as script
-from training.networks import load_network
+from predict import load_network
 
 convnet_pytorch.LAYERS = [n if n == 'M' else n // 16 for n in convnet_pytorch.LAYERS]  # quick
 for name in ('draw_curves', 'draw_predictions', 'draw_filters'):

@@ -14,9 +14,9 @@ import predict
 from cifar10_utils import CLASS_NAMES
 from data import shapes10
 from experiments import speedrun
+from predict import load_network
 from training.data import class_names
 from training.errors import RunError, UsageError
-from training.networks import load_network
 
 COMMON = '--max_steps 2 --eval_freq 1 --batch_size 10 --quiet'
 RUNS = {  # kind of run: flags that change how it is evaluated

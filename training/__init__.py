@@ -17,7 +17,7 @@ folder               the run folder on disk, and its lock
 checkpoints          the state of a run on disk
 provenance           the command, versions and hardware that a run is repeated with
 plots, tensorboard   curves, confusion matrix, mistakes, filters
-networks             trained networks, read back from a run folder
+networks             trained networks that compute as their runs did
 files                writing so that nothing half written is left, reading so that nothing runs
 script               exit statuses and one-line messages
 errors               what goes wrong, by whose fault

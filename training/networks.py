@@ -1,25 +1,17 @@
-"""Trained networks, read back from a run folder.
+"""Trained networks that compute as their runs did.
 
-    network = load_network('runs/convnet_pytorch')
-    network.probabilities(pixels)  # of images, uint8 (B, 3, 32, 32), or of one
-    network.evaluate()             # loss and accuracy on the test set, those of the run's summary.json
-
-It computes as the run did: in its precision, from its mean image, with the moving average of its weights if it has one.
+In the run's precision, from its mean image, with the moving average of its weights if it has one.
 """
 
-import argparse
-import contextlib
 import functools
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from cifar10_utils import N_CLASSES, N_PIXELS, DataSet
+from cifar10_utils import DataSet
 from training.data import class_names, load_data
-from training.errors import RunError, UsageError
+from training.errors import RunError
 from training.evaluation import evaluate, predict_probabilities
-from training.files import reading
 from training.numpy_machine import NumpyMachine
 from training.torch_machine import TorchMachine
 
@@ -68,21 +60,23 @@ class Network:
 
 
 class NumpyNetwork(Network):
-    """A network of train_mlp_numpy.py."""
+    """A network of a script that uses NumPy alone.
 
-    def __init__(self, flags, state):
-        from mlp_numpy import MLP
+    Args:
+        make_model: function of the flags and the dtype.
+        evaluate: that of the script, function of the model, a DataSet and the machine.
+    """
 
+    def __init__(self, flags, state, make_model, evaluate):
         super().__init__(flags, state)
         self.machine = NumpyMachine(flags)
-        self.model = MLP(N_PIXELS, flags.dnn_hidden_units, N_CLASSES, self.machine.dtype)
+        self.model = make_model(flags, self.machine.dtype)
         self.model.load_state_dict(state['model'])
+        self._evaluate = evaluate
 
     def evaluate(self, data_set=None):
         """Mean loss and accuracy on a DataSet, by default the run's test set."""
-        from train_mlp_numpy import evaluate
-
-        return evaluate(self.model, data_set or self.data['test'], self.machine)
+        return self._evaluate(self.model, data_set or self.data['test'], self.machine)
 
     def _probabilities(self, data_set):
         return np.concatenate([self.model.forward(x) for x, _ in self.machine.chunks(data_set, 1000)])
@@ -115,95 +109,26 @@ class TorchNetwork(Network):
 
 
 class SpeedrunNetwork(TorchNetwork):
-    """The network of experiments/speedrun.py, which takes the mean of each channel off and convolves as torch does."""
+    """The network of experiments/speedrun.py, which takes the mean of each channel off and convolves as torch does.
 
-    def __init__(self, flags, state):
-        from experiments.speedrun import SpeedNet
+    Args:
+        evaluate: that of the script, which normalises by itself.
+    """
 
-        super().__init__(flags, state, lambda flags: SpeedNet(N_CLASSES), 250)
+    def __init__(self, flags, state, make_model, evaluate):
+        super().__init__(flags, state, make_model, 250)
         self.mean_image = self.mean_image.mean((1, 2), keepdims=True)
+        self._evaluate = evaluate
 
     def _place(self, model):
         return model.to(self.machine.device, memory_format=self.machine.memory_format)
 
     def evaluate(self, data_set=None):
         """Mean loss and accuracy, of one view of each image, on a DataSet, by default the run's test set."""
-        from experiments.speedrun import evaluate
-
         mean, std = (torch.from_numpy(value).to(self.machine.device) for value in (self.mean_image, self.std))
-        loss, plain, _ = evaluate(self.model, data_set or self.data['test'], lambda x: (x - mean) / std, self.machine)
+        data_set = data_set or self.data['test']
+        loss, plain, _ = self._evaluate(self.model, data_set, lambda x: (x - mean) / std, self.machine)
         return loss, plain
-
-
-def _mlp(flags):
-    from train_mlp_pytorch import make_model
-
-    return make_model(flags)
-
-
-def _best_mlp(flags):
-    from experiments.best_mlp import make_model
-
-    return make_model(flags)
-
-
-def _convnet(flags):
-    from convnet_pytorch import ConvNet
-
-    return ConvNet(3, N_CLASSES)
-
-
-NETWORKS = {
-    'train_mlp_numpy': NumpyNetwork,
-    'train_mlp_pytorch': functools.partial(TorchNetwork, make_model=_mlp, chunk=1000),
-    'train_convnet_pytorch': functools.partial(TorchNetwork, make_model=_convnet, chunk=250),
-    'best_mlp': functools.partial(TorchNetwork, make_model=_best_mlp, chunk=1000),
-    'best_convnet': functools.partial(TorchNetwork, make_model=_convnet, chunk=250),
-    'speedrun': SpeedrunNetwork,
-}
-EXPECTED = f'expected a run of {", ".join(NETWORKS)}'
-
-
-def load_network(run, **changes):
-    """The trained Network of a run.
-
-    It computes where the run did, on the device and in the precision of its flags; where there is no such device, on
-    what there is.
-
-    Args:
-        run: run folder, or the checkpoint in it.
-        changes: of the run's flags, such as device='cpu', or data_dir, where the data set lies now.
-    Raises:
-        RunError: if there is no such checkpoint, or it is another kind of file.
-        UsageError: if there is no such device as asked for.
-    """
-    path = _checkpoint(Path(run).expanduser())
-    with reading(path, remedy=EXPECTED):
-        machine = NumpyMachine if path.suffix == '.npz' else TorchMachine
-        state = machine.load(path)
-        flags = argparse.Namespace(**state['flags'] | changes)
-        if state['script'] not in NETWORKS:
-            raise RunError(f'{path} is of {state["script"]}.py: {EXPECTED}')
-        if 'device' in state['flags'].keys() - changes.keys():
-            flags.device = _device_at_hand(flags)
-        return NETWORKS[state['script']](flags, state)
-
-
-def _checkpoint(path):
-    """The checkpoint in a run folder, or the file itself."""
-    if path.is_dir():
-        path = next(path.glob('checkpoint.np[z]'), path / TorchMachine.checkpoint)
-    if not path.exists():
-        raise RunError(f'{path} is missing: train first, or name another run; {EXPECTED}')
-    return path
-
-
-def _device_at_hand(flags):
-    """The name of the device of the run, or 'auto' where that is not to be had."""
-    with contextlib.suppress(UsageError):
-        TorchMachine(flags)
-        return flags.device
-    return 'auto'
 
 
 def _averaged(state):
