@@ -435,6 +435,30 @@ def test_two_processes_train_as_one(quick, easy_data_dir, tmp_path, augment):
             assert (two[part][name] - value).float().norm() <= 1e-5 * value.float().norm(), name
 
 
+class Averaged(torch.nn.Module):
+    """What a machine of several processes makes of a model; counts the training batches that go through it."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.module, self.batches = model, 0
+
+    def forward(self, x):
+        self.batches += self.training
+        return self.module(x)
+
+
+@pytest.mark.parametrize('script', [*SCRIPTS[1:], 'experiments.best_mlp', 'experiments.best_convnet'])
+def test_every_script_trains_the_network_that_averages_over_the_processes(
+    quick, monkeypatch, data_dir, tmp_path, script
+):
+    networks = []
+    monkeypatch.setattr(TorchMachine, 'parallel', lambda self, model: networks.append(Averaged(model)) or networks[0])
+    args = ['--max_steps', 3, '--batch_size', 10, '--data_dir', data_dir, '--out_dir', tmp_path, '--quiet']
+    narrow = ['--dnn_hidden_units', 8] if 'mlp' in script else []
+    importlib.import_module(script).train(parse(script, *args, *narrow))
+    assert [network.batches for network in networks] == [3]
+
+
 @pytest.mark.parametrize('status', [0, 1])
 def test_one_of_several_processes_ends_before_gloo_can_abort_it(status):
     """A thread of gloo that drops a tensor while Python ends aborts it, once in many runs; so Python does not end.
