@@ -22,13 +22,13 @@ from training.script import run_script
 
 def parse_flags(argv=None):
     parser = ArgumentParser(__file__, __doc__)
-    model = parser.add_argument_group('model')
-    model.add_argument('--dnn_hidden_units', type=hidden_units, default=[100], help='sizes, as in 512,256')
+    add = parser.add_argument_group('model').add_argument
+    add('--dnn_hidden_units', type=hidden_units, default=[100], help='sizes, as in 512,256')
     add_optimisation_flags(parser, learning_rate=2e-3, max_steps=1500, batch_size=200)
     add_data_flags(parser)
     add_run_flags(parser, out_dir='runs/mlp_numpy', eval_freq=100)
-    machine = parser.add_argument_group('machine')
-    machine.add_argument('--dtype', choices=['float32', 'float64'], default='float32', help='of all arithmetic')
+    add = parser.add_argument_group('machine').add_argument
+    add('--dtype', choices=['float32', 'float64'], default='float32', help='of all arithmetic')
     return parser.parse_args(argv)
 
 

@@ -17,13 +17,12 @@ from mlp_pytorch import ACTIVATIONS, BATCH_NORMS, INITS, MLP
 from training.accuracy import accuracy
 from training.augmentation import make_augmentation
 from training.data import load_data, number_of_steps
-from training.errors import UsageError
 from training.evaluation import evaluate
 from training.flags import ArgumentParser, fraction, hidden_units
 from training.optimisers import make_ema, make_optimizer, make_scheduler
 from training.run import Run
 from training.script import run_script
-from training.torch_flags import add_torch_flags, check_torch_flags
+from training.torch_flags import add_torch_flags, check_batch_norm, check_torch_flags
 from training.torch_machine import TorchMachine
 
 
@@ -46,16 +45,6 @@ def parse_flags(argv=None):
     return flags
 
 
-def check_batch_norm(flags, machine):
-    """Raises UsageError if a batch is too small to take a mean and variance over."""
-    if flags.batch_norm != 'none' and flags.batch_size // machine.world_size < 2:
-        raise UsageError('--batch_norm takes means over the batch: --batch_size must be at least 2 for each process')
-    if flags.batch_norm in ('autograd', 'manual') and 0 < flags.validation_size < 2 * machine.world_size:
-        raise UsageError(
-            "question 3's --batch_norm takes means in evaluations too: --validation_size must be at least 2 per process"
-        )
-
-
 def make_model(flags):
     """The MLP that the flags describe."""
     choices = {name: getattr(flags, name) for name in ('batch_norm', 'dropout', 'activation', 'init')}
@@ -65,7 +54,7 @@ def make_model(flags):
 def train(flags):
     """Trains and returns the history, a dict per evaluation."""
     machine = TorchMachine(flags)
-    check_batch_norm(flags, machine)
+    check_batch_norm(flags, machine.world_size)
     data = load_data(flags, flags.standardize)
 
     np.random.seed(flags.seed)

@@ -455,6 +455,7 @@ def test_every_script_trains_the_network_that_averages_over_the_processes(
     monkeypatch.setattr(TorchMachine, 'parallel', lambda self, model: networks.append(Averaged(model)) or networks[0])
     args = ['--max_steps', 3, '--batch_size', 10, '--data_dir', data_dir, '--out_dir', tmp_path, '--quiet']
     narrow = ['--dnn_hidden_units', 8] if 'mlp' in script else []
+    narrow += ['--whiten', 0] if 'best_mlp' in script else []
     importlib.import_module(script).train(parse(script, *args, *narrow))
     assert [network.batches for network in networks] == [3]
 

@@ -1,6 +1,7 @@
 """The flags that every PyTorch network has, in groups."""
 
 from training.augmentation import AUGMENTATIONS
+from training.errors import UsageError
 from training.flags import add_data_flags, add_optimisation_flags, add_run_flags, fraction, number
 from training.optimisers import OPTIMIZERS
 
@@ -58,3 +59,13 @@ def check_below_one(parser, flags):
     for name in ('ema', 'momentum', 'dropout', 'label_smoothing'):
         if getattr(flags, name, 0) == 1:
             parser.error(f'--{name} must be below 1: at 1 nothing is ever learnt')
+
+
+def check_batch_norm(flags, n_processes):
+    """Raises UsageError if a batch is too small to take a mean and variance over."""
+    if flags.batch_norm != 'none' and flags.batch_size // n_processes < 2:
+        raise UsageError('--batch_norm takes means over the batch: --batch_size must be at least 2 for each process')
+    if flags.batch_norm in ('autograd', 'manual') and 0 < flags.validation_size < 2 * n_processes:
+        raise UsageError(
+            "question 3's --batch_norm takes means in evaluations too: --validation_size must be at least 2 per process"
+        )
