@@ -285,11 +285,11 @@ def results_page():
     return RESULTS.format(networks=networks, ceiling=ceiling(), ladder=ladder(LADDER), steps=ladder(STEPS, True))
 
 
-def plot_flops(path):
-    """Draws the test accuracy of each network on its way, against the operations so far: a line and a point a seed."""
+def flops_figure(size):
+    """The test accuracy of each network on its way, against the operations so far: a line and a point a seed."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 3.4), layout='constrained')
+    figure = Figure(figsize=size, layout='constrained')
     axes = figure.subplots()
     for i, (name, marker) in enumerate(zip(names(), 'osDv^P*X', strict=False)):
         for run in runs(name):
@@ -302,7 +302,7 @@ def plot_flops(path):
     axes.grid(alpha=0.3)
     axes.spines[['top', 'right']].set_visible(False)
     axes.legend(frameon=False, loc='upper left')
-    figure.savefig(path, dpi=120)
+    return figure
 
 
 def plot(path):
@@ -334,7 +334,7 @@ def main():
     path.write_text(readme(path.read_text(encoding='utf-8')), encoding='utf-8')
     (ROOT / 'RESULTS.md').write_text(results_page(), encoding='utf-8')
     plot(ROOT / 'docs' / 'results.png')
-    plot_flops(ROOT / 'docs' / 'flops.png')
+    flops_figure((7, 3.4)).savefig(ROOT / 'docs' / 'flops.png', dpi=120)
 
 
 if __name__ == '__main__':

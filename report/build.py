@@ -320,6 +320,33 @@ def runs_table():
     return tabular('lrcccrll', header, rows)
 
 
+SECTIONS = {
+    'mlp_numpy': 'sec:numpy',
+    'mlp_pytorch': 'sec:pytorch',
+    'convnet_pytorch': 'sec:convnet',
+    'mlp_best': 'sec:pytorch',
+    'convnet_best': 'sec:best-convnet',
+    'speedrun': 'sec:speedrun',
+}
+
+
+def glance_table():
+    """Each network: where it is described, how well it does, what its training costs."""
+    rows = []
+    for name, label in SECTIONS.items():
+        _, summaries, _ = zip(*runs(name), strict=True)
+        key = 'test_accuracy_tta' if 'test_accuracy_tta' in summaries[0] else 'test_accuracy'
+        operations = statistics.mean(results.pflop(*run) for run in runs(name))
+        rows.append(
+            [
+                rf'{results.NETWORKS[name].title.split(" (")[0]} (\ref{{{label}}})',
+                spread([100 * s[key] for s in summaries], 2),
+                np.format_float_positional(operations, 2, fractional=False, trim='-'),
+            ]
+        )
+    return tabular('lcr', ['', r'test [\%]', 'PFLOP'], rows)
+
+
 def precision(config):
     """Of the matrix products."""
     return {'fp32': 'float32', 'bf16': 'bfloat16'}.get(config['compute'].get('precision'), config['flags'].get('dtype'))
@@ -640,7 +667,9 @@ def build(folder):
             plot_curves(folder / f'curves_{name}.pdf', name)
         plot_twins(folder / 'twins.pdf')
         plot_confusion(folder / 'confusion.pdf', 'convnet_pytorch')
+        save(results.flops_figure((3.3, 2.4)), folder / 'networks.pdf')
     tables = {
+        'glance': glance_table(),
         'runs': runs_table(),
         'cost': cost_table(cost),
         'memory': memory_table(flags['batch_size'], flags['dnn_hidden_units'][0]),

@@ -130,7 +130,7 @@ def test_every_number_is_used_and_every_used_one_is_there(numbers):
 
 
 def test_every_figure_and_table_is_used(generated):
-    used = re.findall(r'\\(?:generated|includegraphics){(\w+)}', BODY)
+    used = re.findall(r'\\(?:generated|includegraphics(?:\[\S+\])?){(\w+)}', BODY)
     assert sorted([*used, 'numbers']) == sorted(path.stem for path in generated.iterdir())
 
 
