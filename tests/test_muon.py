@@ -5,7 +5,7 @@ import torch
 
 from convnet_pytorch import ConvNet
 from experiments.best_convnet import make_optimizer
-from experiments.muon import Muon, orthogonalised
+from experiments.muon import Muon, orthogonalised, orthogonalised_together
 
 # Sums of up to 216 products err by sqrt(216) 1e-16, which |a| + |b| + |c| = 10 can magnify in each of three steps.
 ROUNDING = 2e-12
@@ -31,6 +31,12 @@ def test_orthogonalisation_keeps_the_singular_vectors_and_evens_out_the_values()
         sigma = 3.4445 * sigma - 4.7750 * sigma**3 + 2.0315 * sigma**5
     assert torch.allclose(values, torch.diag(sigma), rtol=0, atol=ROUNDING)
     assert sigma.max() / sigma.min() < S.max() / S.min()
+
+
+def test_matrices_of_one_shape_are_orthogonalised_as_a_stack():
+    matrices = [torch.randn(shape, dtype=torch.float64) for shape in [(4, 8), (20, 8), (4, 8), (8, 4)]]
+    for one, step in zip(matrices, orthogonalised_together(matrices), strict=True):
+        assert torch.allclose(step, orthogonalised(one), rtol=0, atol=ROUNDING)
 
 
 @pytest.mark.parametrize('nesterov', [False, True])
