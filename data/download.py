@@ -13,6 +13,7 @@ import urllib.request
 from pathlib import Path
 
 from data.cifar10 import ARCHIVE, FOLDER, TEST_FILE, TRAIN_FILES, DataError, batches_folder, is_missing
+from data.locks import locked
 
 ARCHIVE_BYTES = 170498071
 ARCHIVE_MD5 = 'c58f30108f718f92721af3b95e74349a'
@@ -36,6 +37,7 @@ SOURCES = (
 USER_AGENT = 'cifar10_utils'  # Zenodo refuses Python's own names
 TIMEOUT = 20  # seconds without a byte, after which a connection counts as cut off
 ATTEMPTS, PAUSE = 5, 1  # at one source, and the seconds before the second attempt; they double
+PATIENCE = 3600  # seconds for another process that is fetching: what the slowest source takes
 
 
 class _SourceError(Exception):
@@ -55,17 +57,21 @@ def download_cifar10(data_dir, data_url=None):
     The folder appears at once and complete, each file with its own right MD5; a second process waits for the first.
 
     Raises:
-        DataError: nothing could be fetched (the message lists the ways on), or the disk refused.
+        DataError: nothing could be fetched (the message lists the ways on), the disk refused, or another process is at
+            it for longer than PATIENCE.
     """
-    from filelock import FileLock  # torch depends on it
-
     folder = batches_folder(data_dir).absolute()
     archive = folder.parent / ARCHIVE
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f'{archive}.lock'):
+        with locked(f'{archive}.lock', PATIENCE, f'another process is fetching CIFAR-10 into {folder}: waiting for it'):
             if is_missing(folder):
                 _unpack(_find_archive(folder) or _fetch_archive(archive, data_url, data_dir), folder)
+    except TimeoutError as error:
+        raise DataError(
+            f'another process has been fetching CIFAR-10 into {folder} for {PATIENCE} s: '
+            f'see to that one, or pass another --data_dir'
+        ) from error
     except OSError as error:
         raise DataError(
             f'{data_dir} cannot be written ({error.strerror or error}): make room there or pass another --data_dir'

@@ -24,12 +24,12 @@ from pathlib import Path
 
 import optuna
 import sqlalchemy
-from filelock import FileLock
 from rows import ROWS
 from table import mean_and_deviation, table
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+from data.locks import locked  # noqa: E402
 from training.errors import RunError, UsageError  # noqa: E402
 from training.files import write_atomically  # noqa: E402
 from training.flags import ArgumentParser  # noqa: E402
@@ -38,6 +38,7 @@ from training.script import run_script  # noqa: E402
 
 RESULTS, RUNS = ROOT / 'results', ROOT / 'runs'
 HEARTBEAT = 30  # twice as long without one, and a worker counts as dead
+PATIENCE = 600  # seconds for another worker that fills the queue
 FILES = ['config.json', 'history.csv', 'confusion.csv', 'summary.json']  # the third of ConvNets alone
 
 
@@ -132,7 +133,9 @@ def work(storage, wanted):
     """Does the wanted runs, side by side with every other worker on the same storage."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # a run says itself why it failed
     RUNS.mkdir(parents=True, exist_ok=True)
-    with FileLock(RUNS / 'ladder.lock'):  # one worker at a time makes the tables and fills the queue
+    with locked(
+        RUNS / 'ladder.lock', PATIENCE, 'another worker fills the queue: waiting for it'
+    ):  # one worker at a time makes the tables and fills the queue
         try:
             study = open_study(storage)
         except (sqlalchemy.exc.SQLAlchemyError, ImportError) as error:

@@ -19,6 +19,7 @@ from types import SimpleNamespace
 import batches
 import numpy as np
 import pytest
+from filelock import FileLock
 
 import cifar10_utils
 from cifar10_utils import DataError
@@ -481,3 +482,13 @@ def test_two_that_fetch_at_once_fetch_once(server, target, original):
     assert [sets.result()['train'].num_examples for sets in both] == [60, 60]
     assert server.requests == ['slow']
     assert_complete(target, original)
+
+
+def test_a_process_that_keeps_the_lock_is_waited_for_with_a_word_and_a_limit(server, target, monkeypatch, capsys):
+    monkeypatch.setattr(download, 'PATIENCE', 0.1)
+    target.parent.mkdir()
+    held = FileLock(target.parent / 'cifar-10-python.tar.gz.lock')
+    with held, pytest.raises(DataError, match=r'another process has been fetching CIFAR-10 into .* for 0\.1 s'):
+        cifar10_utils.get_cifar10(target, data_url=server.url('good'))
+    assert capsys.readouterr().err == f'another process is fetching CIFAR-10 into {target}: waiting for it\n'
+    assert server.requests == []

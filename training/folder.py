@@ -10,11 +10,11 @@ It holds
 """
 
 import argparse
+import contextlib
 import json
-import sys
-import tempfile
 from pathlib import Path
 
+from data.locks import locked
 from training.errors import RunError, UsageError
 from training.files import reading, write_json
 from training.provenance import command, hardware, versions
@@ -35,20 +35,6 @@ def has_checkpoint(folder):
     return any(file.suffix != '.part' for file in found)
 
 
-def has_locks(folder):
-    """Whether the file system of a folder has locks: Lustre, NFS and FUSE may have none."""
-    try:
-        import fcntl
-    except ImportError:  # Windows, where there always are
-        return True
-    with tempfile.TemporaryFile(dir=folder) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-    return True
-
-
 class RunFolder:
     """A folder that belongs to one run: refuses to overwrite another, or to resume with other flags.
 
@@ -67,7 +53,7 @@ class RunFolder:
     """
 
     def __init__(self, flags, compute, length, schedule='constant'):
-        self.flags, self.compute, self.path, self.lock = flags, compute, Path(flags.out_dir), None
+        self.flags, self.compute, self.path, self.lock = flags, compute, Path(flags.out_dir), contextlib.ExitStack()
         self.length, self.schedule, self.lengthens, self.finished = length, schedule, False, False
         self._look()
 
@@ -151,19 +137,11 @@ class RunFolder:
         write_json(self.path / 'config.json', about | config)
 
     def _lock(self):
-        from filelock import FileLock, Timeout
-
-        if not has_locks(self.path):
-            line = f'the file system of {self.path} has no locks: see to it that no other run writes there'
-            print(line, file=sys.stderr)
-            return
-        self.lock = FileLock(self.path / '.lock')
         try:
-            self.lock.acquire(blocking=False)
-        except Timeout as error:
+            self.lock.enter_context(locked(self.path / '.lock'))
+        except TimeoutError as error:
             raise UsageError(f'{self.path} is in use by another run: choose another --out_dir') from error
 
     def close(self):
         """Lets other processes in again."""
-        if self.lock:
-            self.lock.release()
+        self.lock.close()
