@@ -73,15 +73,23 @@ def preprocess_cifar10_data(X_train, Y_train, X_test, Y_test):
     return _normalise(X_train, mean_image), Y_train, _normalise(X_test, mean_image), Y_test
 
 
+def _integers(labels, n):
+    """The labels as an array, or ValueError if they are no integers or not of shape (n,), in which 'N' is any."""
+    labels = np.asarray(labels)
+    if labels.dtype.kind not in 'iu':
+        raise ValueError(f'expected integer labels, got {labels.dtype}')
+    if labels.ndim != 1 or n not in ('N', len(labels)):
+        raise ValueError(f'expected labels of shape ({n},), got {labels.shape}')
+    return labels
+
+
 def dense_to_one_hot(labels_dense, num_classes=N_CLASSES):
     """One-hot float32 (N, num_classes) of integer labels (N,).
 
     Raises:
-        ValueError: a label outside 0..num_classes - 1, or labels of another shape.
+        ValueError: a label outside 0..num_classes - 1, or labels of another shape or type.
     """
-    labels = np.asarray(labels_dense)
-    if labels.ndim != 1 or labels.dtype.kind not in 'iu':
-        raise ValueError(f'expected integer labels of shape (N,), got {labels.dtype} {labels.shape}')
+    labels = _integers(labels_dense, 'N')
     if labels.size and not 0 <= labels.min() <= labels.max() < num_classes:
         raise ValueError(f'expected labels from 0 to {num_classes - 1}, got {labels.min()} to {labels.max()}')
     one_hot = np.zeros((len(labels), num_classes), np.float32)
@@ -110,9 +118,7 @@ class DataSet:
     def __init__(self, images, labels, mean_image, std=None, one_hot=True):
         if images.dtype != np.uint8 or images.shape[1:] != IMAGE_SHAPE:
             raise ValueError(f'expected uint8 images of shape (N, 3, 32, 32), got {images.dtype} {images.shape}')
-        if labels.dtype.kind not in 'iu' or labels.shape != images.shape[:1]:
-            raise ValueError(f'expected integer labels of shape ({len(images)},), got {labels.dtype} {labels.shape}')
-        self._images, self._labels = images, labels.astype(np.int64)
+        self._images, self._labels = images, _integers(labels, len(images)).astype(np.int64)
         self.mean_image, self.std, self._one_hot = mean_image, std, one_hot
         self._order = np.arange(len(images))
         self._index_in_epoch = 0

@@ -199,6 +199,7 @@ class CrossEntropyModule:
 
     Shape: x (B, C); y (B, C), one-hot or any distribution, or (B,), integer classes.
     Raises:
+        TypeError: if classes are no integers.
         ValueError: if a shape is wrong, or if a class is not in 0 ... C−1.
     """
 
@@ -207,7 +208,9 @@ class CrossEntropyModule:
         """y as an array of x's shape and dtype."""
         _check_shape('x', x, ('B', 'C'))
         y = np.asarray(y)
-        if np.issubdtype(y.dtype, np.integer) and y.ndim == 1:
+        if y.ndim == 1:
+            if y.dtype.kind not in 'iu':
+                raise TypeError(f'classes must be integers, got {y.dtype}')
             _check_shape('y', y, (len(x),))
             if np.any((y < 0) | (y >= x.shape[1])):
                 raise ValueError(f'classes must lie in 0 ... {x.shape[1] - 1}, got {y.min()} ... {y.max()}')

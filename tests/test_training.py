@@ -34,6 +34,7 @@ import cifar10_utils
 import convnet_pytorch
 import train_mlp_numpy
 from mlp_numpy import MLP
+from training.accuracy import accuracy
 from training.augmentation import Augmentation
 from training.data import load_data
 from training.errors import RunError, UsageError
@@ -106,6 +107,15 @@ def test_numpy_evaluation_weighs_examples_not_chunks(n):
     x = data.images.reshape(n, -1).astype(np.float64)
     # float64: means over n numbers in another order.
     assert (loss, accuracy) == pytest.approx(cross_entropy_and_accuracy(x @ W.T + b, data.labels), rel=1e-12)
+
+
+@pytest.mark.parametrize('kind', [np.array, torch.tensor])
+def test_accuracy_takes_classes_and_one_hot_rows_and_refuses_a_column(kind):
+    """A column, as Keras gives labels, would be compared with each row: here that gives 1/3."""
+    predictions, classes = np.eye(3), np.arange(3)
+    assert accuracy(kind(predictions), kind(classes)) == accuracy(kind(predictions), kind(predictions)) == 1
+    with pytest.raises(ValueError, match=r'^expected targets of shape \(3,\) or \(3, 3\), got \(3, 1\)$'):
+        accuracy(kind(predictions), kind(classes[:, None]))
 
 
 @pytest.mark.parametrize('of_views', [False, True])
