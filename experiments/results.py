@@ -329,7 +329,7 @@ def plot(path):
 
 
 def main():
-    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    argparse.ArgumentParser(description=(__doc__ or '').partition('\n')[0]).parse_args()
     path = ROOT / 'README.md'
     path.write_text(readme(path.read_text(encoding='utf-8')), encoding='utf-8')
     (ROOT / 'RESULTS.md').write_text(results_page(), encoding='utf-8')

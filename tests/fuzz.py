@@ -52,7 +52,7 @@ def seeds():
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or '').partition('\n')[0])
     parser.add_argument('--seconds', type=int, default=600, help='how long (default: 600)')
     flags = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -66,7 +66,7 @@ def killed_run(script, data, out_dir, sent, moments):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or '').partition('\n')[0])
     parser.add_argument('scripts', nargs='*', metavar='SCRIPT', default=SCRIPTS, help=f'of {", ".join(SCRIPTS)}')
     parser.add_argument('--signal', choices=['KILL', 'INT', 'TERM'], default='KILL', help='default: KILL')
     parser.add_argument('--kills', type=int, default=20, help='of each script (default: 20)')

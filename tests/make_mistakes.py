@@ -125,7 +125,7 @@ def check_unchanged(mistakes, environment):
 
 def main():
     known = read_table()
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or '').partition('\n')[0])
     parser.add_argument('names', nargs='*', metavar='NAME', help='mistakes (default: all)')
     parser.add_argument('--jobs', type=int, default=1, help='mistakes tried at once (default: 1)')
     flags = parser.parse_args()

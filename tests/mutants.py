@@ -125,7 +125,7 @@ def run(files, tests, jobs):
 
 def main():
     known = [file for files, _ in GROUPS for file in files]
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or '').partition('\n')[0])
     parser.add_argument('files', nargs='*', metavar='FILE', help=f'some of {", ".join(known)} (default: all)')
     parser.add_argument('--jobs', type=int, default=1, help='mutants tried at once (default: 1)')
     parser.add_argument('--usual', action='store_true', help='the first group by tests/usual_check.py, a table only')

@@ -202,7 +202,7 @@ def export(commit, folder):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or '').partition('\n')[0])
     parser.add_argument('old', help='a commit')
     parser.add_argument('new', nargs='?', help='another (default: the working tree)')
     parser.add_argument('--only', nargs='+', metavar='NAME', choices=RUNS, default=RUNS, help=f'of {", ".join(RUNS)}')
