@@ -36,7 +36,7 @@ def positive(text):
 
 def parser():
     epilog = 'Exit status: 0 if all parts are right, 1 if any is not, 2 for a wrong call. It executes what it judges.'
-    result = Parser(description=__doc__.splitlines()[0], epilog=epilog, allow_abbrev=False)
+    result = Parser(description=(__doc__ or '').partition('\n')[0], epilog=epilog, allow_abbrev=False)
     result.add_argument('folders', nargs='+', metavar='FOLDER', help='folder of a solution, or one above it')
     result.add_argument(
         '--question',
