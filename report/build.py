@@ -4,6 +4,7 @@ All of it goes to report/generated/: figures as NAME.pdf, tables as NAME.tex, an
 number in the text. Equal inputs give equal bytes. What does not come from a run is counted or checked here, by code.
 """
 
+import argparse
 import csv
 import inspect
 import logging
@@ -684,6 +685,7 @@ def build(folder):
 
 
 if __name__ == '__main__':
+    argparse.ArgumentParser(description=(__doc__ or '').partition('\n')[0]).parse_args()
     try:
         build(REPORT / 'generated')
     except MissingResult as error:

@@ -7,6 +7,7 @@ tests/solutions/students, written in another style. Prints a Markdown table and 
 is not blamed or something else is.
 """
 
+import argparse
 import sys
 import types
 from pathlib import Path
@@ -72,6 +73,7 @@ def judged(folder, changed):
 
 
 def main():
+    argparse.ArgumentParser(description=(__doc__ or '').partition('\n')[0]).parse_args()
     figures = []
     print('| style | mistake | blamed | hint |\n| --- | --- | --- | --- |')
     for style, folder, made in [('ours', ROOT, kept_mistakes()), ('students', STUDENTS, students_mistakes())]:
