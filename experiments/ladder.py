@@ -22,8 +22,11 @@ import sys
 import warnings
 from pathlib import Path
 
-import optuna
-import sqlalchemy
+try:
+    import optuna
+    import sqlalchemy
+except ImportError as error:
+    sys.exit(f'ladder.py needs {error.name}, which is missing: pip install -r requirements-dev.txt')
 from rows import ROWS
 from table import mean_and_deviation, table
 

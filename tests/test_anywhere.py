@@ -119,6 +119,12 @@ def test_tensorboard_without_the_package(quick, monkeypatch, capsys, data_dir, t
     assert not (tmp_path / 'run').exists()
 
 
+def test_the_ladder_without_its_queue(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'optuna', None)
+    with pytest.raises(SystemExit, match=r'^ladder\.py needs optuna.* pip install -r requirements-dev\.txt$'):
+        runpy.run_path(str(ROOT / 'experiments' / 'ladder.py'))
+
+
 # Any caller
 
 
@@ -181,6 +187,15 @@ def test_a_port_that_is_taken(quick, monkeypatch, capsys, data_dir, tmp_path):
             monkeypatch.setenv(name, str(value))
         status, line = failing_short_run(capsys, 'train_mlp_pytorch', data_dir, tmp_path / 'run')
     assert status == 1 and str(rank['MASTER_PORT']) in line and 'torchrun' in line
+
+
+def test_what_the_root_holds_is_installed_with_it():
+    """After pip install -e . or uv sync the modules are imported from any folder, with what they need."""
+    tomllib = pytest.importorskip('tomllib')  # since Python 3.11
+    settings = tomllib.loads((ROOT / 'pyproject.toml').read_text(encoding='utf-8'))['tool']['setuptools']
+    assert set(settings['py-modules']) == {path.stem for path in ROOT.glob('*.py')} - {'unittests'}
+    assert set(settings['packages']) == {path.parent.name for path in ROOT.glob('*/__init__.py')} | {'experiments'}
+    assert settings['dynamic']['dependencies'] == {'file': ['requirements.txt']}
 
 
 # Any file system
