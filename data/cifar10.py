@@ -17,6 +17,12 @@ FOLDER = 'cifar-10-batches-py'
 TRAIN_FILES = tuple(f'data_batch_{i}' for i in range(1, 6))
 TEST_FILE = 'test_batch'
 BATCHES = (*TRAIN_FILES, TEST_FILE)
+OTHER_FORMS = {  # what people have in its place, by a name that tells
+    'cifar-10-python.tar': 'the archive as a browser unzips it, which `tar xf` unpacks',
+    'data_batch_1.bin': 'its binary version',
+    'data_batch_1.mat': 'its Matlab version',
+    'cifar-100-python': 'CIFAR-100',
+}
 MAX_BATCH_BYTES = 64 * 2**20  # a real batch has 31 MB
 
 
@@ -152,9 +158,11 @@ def load_cifar10(cifar10_folder):
     """
     folder = batches_folder(cifar10_folder)
     *train_paths, test_path = [folder / name for name in BATCHES]
-    if not set(BATCHES) & set(_names_in(folder)):
+    names = {folder.name, *_names_in(folder)}
+    if not set(BATCHES) & names:
+        found = next((f' but {form}' for name, form in OTHER_FORMS.items() if name in names), '')
         raise DataError(
-            f'{folder} holds no CIFAR-10 in its Python version: '
+            f'{folder} holds no CIFAR-10 in its Python version{found}: '
             f'pass a folder with {TRAIN_FILES[0]} ... {TEST_FILE}, or with {ARCHIVE}, as --data_dir'
         )
     _batch_size(test_path)  # if it is missing, say so before reading the others

@@ -104,8 +104,10 @@ def _fetch_archive(archive, data_url, data_dir):
             continue
         os.replace(part, archive)
         return archive
+    proxies = [f'{kind}_proxy' for kind in ('http', 'https') if kind in urllib.request.getproxies()]
+    way = f' by way of {" and ".join(proxies)}' if proxies else ''  # not their addresses, which may hold a password
     raise DataError(
-        f'CIFAR-10 is not in {data_dir} and could not be fetched ({"; ".join(failures)}). Three ways on:\n'
+        f'CIFAR-10 is not in {data_dir} and could not be fetched{way} ({"; ".join(failures)}). Three ways on:\n'
         f'  1. get {ARCHIVE} by hand (MD5 {ARCHIVE_MD5}, for instance from {SOURCES[0]}) and put it at {archive}\n'
         f'  2. pass a folder with {TRAIN_FILES[0]} ... {TEST_FILE} as --data_dir, or a working address as --data_url\n'
         f'  3. use the built-in data set: --dataset shapes10'

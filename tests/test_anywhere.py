@@ -235,6 +235,14 @@ def test_data_are_unpacked_on_a_file_system_without_locks(no_locks, monkeypatch,
     assert (tmp_path / 'cifar10' / 'batches').exists()
 
 
+def test_a_link_to_a_folder_that_is_not_there_yet(quick, data_dir, tmp_path):
+    """As on clusters, where runs/ leads to a scratch disk that is emptied from time to time."""
+    (tmp_path / 'link').symlink_to(tmp_path / 'scratch' / 'runs')
+    for out_dir in (tmp_path / 'link', tmp_path / 'link' / 'one'):
+        short_run('train_mlp_numpy', data_dir, out_dir)
+    assert (tmp_path / 'scratch' / 'runs' / 'one' / 'summary.json').exists() and (tmp_path / 'link').is_symlink()
+
+
 @pytest.mark.parametrize('script', SCRIPTS)
 def test_a_tilde_is_the_users_home(monkeypatch, tmp_path, script):
     monkeypatch.setenv('HOME', str(tmp_path))

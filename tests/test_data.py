@@ -190,6 +190,24 @@ def test_wrong_folder_is_told_what_to_pass(tmp_path):
         )
 
 
+@pytest.mark.parametrize(
+    ('held', 'named', 'told'),
+    [
+        ('cifar-10-python.tar', '', 'the archive as a browser unzips it, which `tar xf` unpacks'),
+        ('cifar-10-python.tar', 'cifar-10-python.tar', 'the archive as a browser unzips it, which `tar xf` unpacks'),
+        ('data_batch_1.bin', '', 'its binary version'),
+        ('data_batch_1.mat', '', 'its Matlab version'),
+        ('cifar-100-python/train', 'cifar-100-python', 'CIFAR-100'),
+        ('cifar-100-python/train', '', 'CIFAR-100'),
+    ],
+)
+def test_another_form_of_the_data_is_recognised(tmp_path, held, named, told):
+    (tmp_path / held).parent.mkdir(exist_ok=True)
+    (tmp_path / held).write_bytes(b'data')
+    with pytest.raises(DataError, match=f'Python version but {told}: pass a folder'):
+        cifar10_utils.get_cifar10(tmp_path / named)
+
+
 def test_folder_around_the_batches_stands_for_them(tmp_path):
     written = batches.write_folder(tmp_path / 'cifar-10-batches-py')
     for read in (cifar10_utils.load_cifar10, cifar10_utils.get_cifar10_raw_data):

@@ -391,7 +391,15 @@ def test_archive_put_by_hand_with_another_md5_is_passed_over(server, target, ori
     assert_complete(target, original)
 
 
+def test_a_proxy_is_named_when_nothing_can_be_fetched_and_its_password_is_not(server, target, monkeypatch):
+    monkeypatch.setattr(urllib.request, 'getproxies', lambda: {'https': 'http://me:secret@proxy:port', 'no': 'here'})
+    with pytest.raises(DataError, match=r'could not be fetched by way of https_proxy \(http') as error:
+        cifar10_utils.get_cifar10(target)
+    assert 'secret' not in str(error.value)
+
+
 def test_without_a_network_the_ways_on_are_listed(server, target, monkeypatch):
+    monkeypatch.setattr(urllib.request, 'getproxies', dict)
     with socket.create_server(('127.0.0.1', 0)) as closed:
         address = f'http://127.0.0.1:{closed.getsockname()[1]}/'
     monkeypatch.setattr(download, 'SOURCES', (address,))

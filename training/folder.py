@@ -12,6 +12,7 @@ It holds
 import argparse
 import contextlib
 import json
+import os
 from pathlib import Path
 
 from data.locks import locked
@@ -115,7 +116,7 @@ class RunFolder:
     def open(self):
         """Makes the folder, keeps other processes out of it, and writes its config, unless the run is resumed."""
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            os.makedirs(os.path.realpath(self.path), exist_ok=True)  # of a link, the folder that it leads to
             self._lock()
             self._look()  # another run may have been here since
             if self.resuming:
