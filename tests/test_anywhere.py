@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -249,6 +250,21 @@ def test_a_tilde_is_the_users_home(monkeypatch, tmp_path, script):
     monkeypatch.setenv('USERPROFILE', str(tmp_path))
     flags = parse(script, '--out_dir=~/run', '--data_dir', '~/data')
     assert (flags.out_dir, flags.data_dir) == (str(tmp_path / 'run'), str(tmp_path / 'data'))
+
+
+def test_a_run_of_another_user_that_may_not_be_read(quick, monkeypatch, capsys, data_dir, tmp_path):
+    """Written under umask 077."""
+    short_run('train_mlp_numpy', data_dir, tmp_path, '--quiet')
+    config, read = tmp_path / 'config.json', Path.read_text
+
+    def closed(path, *args, **kwargs):
+        if path == config:
+            raise PermissionError(errno.EACCES, 'Permission denied', str(path))
+        return read(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, 'read_text', closed)  # root may read everything
+    status, line = failing_short_run(capsys, 'train_mlp_numpy', data_dir, tmp_path, '--resume')
+    assert status == 1 and f'{config} may not be used (Permission denied): change its permissions' in line
 
 
 # Typing

@@ -46,6 +46,8 @@ def _verdict(error, flags):
         return 2, str(error)
     if isinstance(error, UnicodeEncodeError):
         return 1, f'this locale has no letters for {error.object!r}: choose another path or a UTF-8 locale'
+    if isinstance(error, PermissionError) and error.filename:
+        return 1, f'{error.filename} may not be used ({error.strerror}): change its permissions, or name another'
     if isinstance(error, (RunError, DataError, OSError)):
         return 1, str(error)
     if is_out_of_memory(error):
