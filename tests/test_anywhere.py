@@ -279,6 +279,8 @@ def test_a_run_of_another_user_that_may_not_be_read(quick, monkeypatch, capsys, 
         ('--learning-rate=0.1', '--learning_rate'),
         ('--leraning_rate 0.1', '--learning_rate'),
         ('-lr 0.1', '--learning_rate'),
+        ('–learning_rate 0.1', '--learning_rate'),  # copied from a PDF
+        ('—max_steps=5', '--max_steps'),
         ('--bs 32', '--batch_size'),
         ('--batchsize 32', '--batch_size'),
         ('--max-steps 5', '--max_steps'),

@@ -20,6 +20,7 @@ ALIASES = {  # what people call these flags elsewhere
     'output': 'out_dir',
     'gpu': 'device',
 }
+DASHES = str.maketrans('–—−', '---')  # what two hyphens become in a PDF or a chat
 
 
 class Flags(argparse.Namespace):
@@ -64,7 +65,7 @@ class ArgumentParser(argparse.ArgumentParser):
     def _probably_meant(self, unknown):
         """The flag that was probably meant by the first argument that is not known, as the end of a sentence."""
         known = [option for action in self._actions for option in action.option_strings if option.startswith('--')]
-        name = unknown[0].split('=')[0]
+        name = unknown[0].split('=')[0].translate(DASHES)
         if not name.startswith('-'):
             return ': several values of a flag are joined by commas, as in 512,256'
         name = f'--{name.lstrip("-").replace("-", "_")}'
