@@ -8,7 +8,6 @@ It executes what it judges, in processes with limits of time and memory: that co
 strangers' code in a container or a virtual machine.
 """
 
-import argparse
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -18,35 +17,22 @@ from pathlib import Path
 from checking.items import QUESTIONS, nothing_to_judge
 from checking.sandbox import Limits, judge_folder
 from checking.table import as_csv, as_json, first_to_mend, print_row, print_table
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
-
-    def error(self, message):
-        self.exit(2, f'{self.prog}: {message}\n')
-
-
-def positive(text):
-    number = float(text)
-    if not 0 < number < 1e6:
-        raise ValueError
-    return number
+from training.flags import ArgumentParser, number
 
 
 def parser():
-    epilog = 'Exit status: 0 if all parts are right, 1 if any is not, 2 for a wrong call. It executes what it judges.'
-    result = Parser(description=(__doc__ or '').partition('\n')[0], epilog=epilog, allow_abbrev=False)
+    result = ArgumentParser(__file__, __doc__)
+    result.epilog = 'Exit status: 0 if all parts are right, 1 if any is not, 2 for a wrong call. It runs what it judges.'
     result.add_argument('folders', nargs='+', metavar='FOLDER', help='folder of a solution, or one above it')
     result.add_argument(
         '--question',
         action='append',
         choices=QUESTIONS,
-        default=[],
-        help='judge this question alone; may be given again (default: all)',
+        help='judge this question alone; may be given again',
     )
-    result.add_argument('--seconds', type=positive, default=10, help='time limit of each part (default: 10)')
-    result.add_argument('--memory', type=positive, default=4, help='memory limit in GiB (default: 4)')
+    positive = number(float, 0, 10**6, open_low=True)
+    result.add_argument('--seconds', type=positive, default=10, help='time limit of each part')
+    result.add_argument('--memory', type=positive, default=4, help='memory limit in GiB')
     result.add_argument('--csv', metavar='FILE', help="write a row per folder; '-' for the standard output")
     result.add_argument('--json', metavar='FILE', help="write a list of all verdicts; '-' for the standard output")
     return result
@@ -73,17 +59,17 @@ def short_names(folders):
 
 def judge(folders, flags, on_result):
     """{folder: Results}, two processes at a time; on_result(folder, Results) is called in order."""
-    limits = Limits(flags.seconds, int(flags.memory * 2**30))
+    limits, questions = Limits(flags.seconds, int(flags.memory * 2**30)), flags.question or ()
     with ThreadPoolExecutor(2) as pool:
         waiting = {}
         try:
             for folder in folders:
                 try:
-                    waiting[folder] = judge_folder(folder, flags.question, limits, pool)
+                    waiting[folder] = judge_folder(folder, questions, limits, pool)
                 except FileNotFoundError as error:
                     if len(folders) == 1:
                         raise
-                    waiting[folder] = partial(nothing_to_judge, flags.question, str(error))
+                    waiting[folder] = partial(nothing_to_judge, questions, str(error))
             judged = {}
             for folder, wait in waiting.items():
                 judged[folder] = wait()
@@ -99,7 +85,7 @@ def main(arguments=None):
     flags = arguments_parser.parse_args(arguments)
     folders = list(dict.fromkeys(flags.folders))
     if len(folders) > 1:  # a class has other files beside its folders
-        folders = [folder for folder in folders if Path(folder).is_dir()] or folders
+        folders = [folder for folder in folders if not Path(folder).is_file()] or folders
     for folder in folders:
         if not Path(folder).is_dir():
             arguments_parser.error(f'{folder} is no folder')

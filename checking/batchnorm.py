@@ -15,7 +15,7 @@ from .normalisers import (
     tensor,
     unregistered,
 )
-from .verdicts import CRASH, Missing, Wrong
+from .verdicts import CRASH, Missing, Wrong, told_by
 
 
 def forward_of(cls):
@@ -77,7 +77,8 @@ def batchnorm_autograd_forward(solution):
 
 def batchnorm_autograd_gradients(solution):
     def check(solution, c):
-        module, gamma, beta = normaliser(autograd_class(solution), c)
+        with told_by('batchnorm_autograd.forward', solution):
+            module, gamma, beta = normaliser(autograd_class(solution), c)
         found = gradients_through(module, c, gamma, beta)
 
         def forward(x, g, b):
@@ -132,7 +133,8 @@ def batchnorm_function_needs_input_grad(solution):
             applied(solution, c, *inputs).backward(tensor(c.dout, c.dtype))
             for name, need, grad in zip(('input', 'gamma', 'beta'), needs, returned[-1], strict=False):
                 if need and grad is None:
-                    raise Wrong(f'backward gives None for {name}, which needs a gradient')
+                    with told_by('batchnorm_function.gradients', solution):
+                        raise Wrong(f'backward gives None for {name}, which needs a gradient')
                 if not need and grad is not None:
                     hint = f'ask ctx.needs_input_grad[{("input", "gamma", "beta").index(name)}] first'
                     raise Wrong(f'backward computes the gradient of {name}, which nobody needs', hint)
@@ -149,22 +151,24 @@ def batchnorm_module(solution):
         module, gamma, beta = normaliser(module_class(solution), c)
         out = as_array(module(tensor(c.x, c.dtype)), c.x.shape, 'forward')
         g, b = (tensor(a, c.dtype, requires_grad=True) for a in (c.gamma, c.beta))
-        own = {'out': None, 'grads': {}}
+        own_out, own_grads = None, {}
         try:  # their function's own mistakes have items of their own
-            own['out'] = applied(solution, c, tensor(c.x, c.dtype), g, b).detach().numpy()
-            own['grads'] = gradients_through(lambda x: applied(solution, c, x, g, b), c, g, b)
+            own_out = applied(solution, c, tensor(c.x, c.dtype), g, b).detach().numpy()
+            own_grads = gradients_through(lambda x: applied(solution, c, x, g, b), c, g, b)
         except Exception:
-            own['grads'] = {}
-        rights = [c.out] if own['out'] is None else [c.out, own['out']]
-        require(out, rights, formulas.FORWARD, c, 'forward')
+            own_grads = {}
+        require(out, [c.out] if own_out is None else [c.out, own_out], formulas.FORWARD, c, 'forward')
+        if not own_grads and solution.verdicts.get('batchnorm_function.gradients') == CRASH:
+            raise Missing('cannot be judged before batchnorm_function.gradients works')
         found = gradients_through(module, c, gamma, beta)
         exact = {'x': c.dx, 'gamma': c.dgamma, 'beta': c.dbeta}
         for name, grad in found.items():
+            own = own_grads.get(name)
             if grad is None:
+                if own_grads and own is None:
+                    continue
                 raise Wrong(f'no gradient reaches {name}')
-            rights = [exact[name]]
-            if own['grads'].get(name) is not None:
-                rights.append(own['grads'][name].detach().numpy().reshape(exact[name].shape))
+            rights = [exact[name]] if own is None else [exact[name], own.detach().numpy().reshape(exact[name].shape)]
             theirs = grad.detach().numpy().astype(np.float64).reshape(exact[name].shape)
             require(theirs, rights, formulas.GRADIENTS[name], c, f'the gradient of {name}')
 

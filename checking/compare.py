@@ -70,7 +70,8 @@ def _number(x):
 
 
 def explain(theirs, right, formulas, case):
-    """The sentence of the first wrong formula whose result is theirs to six digits, or ''."""
+    """The sentence of the first wrong formula whose result is theirs to six digits, but for a factor, or ''."""
+    also = ''
     for sentence, formula in formulas:
         try:
             with warnings.catch_warnings(), np.errstate(all='ignore'):
@@ -80,7 +81,9 @@ def explain(theirs, right, formulas, case):
             continue
         if agree(theirs, result) and not agree(result, right):
             return sentence.format(**vars(case))
-    return factor_of(theirs, right, case)
+        if np.shape(theirs) == result.shape and np.all(np.isfinite(result)) and (f := factor_of(theirs, result, case)):
+            also = also or f'{sentence.format(**vars(case))}; and of that, {f}'
+    return factor_of(theirs, right, case) or also
 
 
 def factor_of(theirs, right, case):

@@ -39,6 +39,8 @@ class Linear:
             sizes = f'{self.n_in} inputs and {self.n_out} outputs'
             raise Wrong(f"params['{name}'] has the shape {arrays[name].shape} for {sizes}")
         candidates = [key for key in (name, *arrays) if key in arrays and fits(arrays[key])]
+        if not arrays:
+            raise Missing(f'{type(self.module).__name__} holds no parameters: not written yet')
         if not candidates:
             raise Wrong(f"there is no array params['{name}'] in {type(self.module).__name__}")
         return candidates[0]

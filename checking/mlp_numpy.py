@@ -17,7 +17,7 @@ from .linear import stored_in_out
 from .loss import softmax
 from .recording import mlp_class, recorded
 from .solution import ASKED_OF_MLP, backward, build, run
-from .verdicts import Crashed, Missing, Note, Unwritten, Wrong
+from .verdicts import Crashed, Missing, Note, Wrong, is_unwritten, told_by
 
 SIZES = [(5, 4, (7, 6), 3), (1, 4, (6,), 3)]  # batch, inputs, hidden layers, classes
 SQUARE = (5, 5, (5, 5), 5)
@@ -190,11 +190,13 @@ def wrong_weights(given, linears, back, c):
 def mlp_numpy_gradients(solution):
     for sizes in SIZES:
         c = draw(*sizes)
+        with told_by('mlp_numpy.forward', solution):
+            network(solution, c)
         try:
             mlp, linears, forward, back = gradient_calls(solution, c)
-        except Unwritten:
-            raise
         except Exception as error:
+            if is_unwritten(error):
+                raise
             require_forward(solution, c)
             raise Crashed(error, hint_of_square(solution)) from error
         if all_right(mlp, linears, c):

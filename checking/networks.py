@@ -11,7 +11,7 @@ from torch.nn.modules import module as hooks
 
 from .compare import rng
 from .solution import ASKED_OF_MLP, build
-from .verdicts import Missing, Note, Wrong
+from .verdicts import Missing, Note, Wrong, is_unwritten
 
 ACTIVATIONS = {
     'ReLU': F.relu,
@@ -78,6 +78,21 @@ def wrong_end(out, logits):
     return Wrong('the output is neither what the last linear layer gives nor its softmax', hint)
 
 
+def module_of(cls, x, *sizes, **options):
+    """Their network, an nn.Module; x is an input to try if its constructor has not called nn.Module's."""
+    net = build(cls, *sizes, **options)
+    if not isinstance(net, nn.Module):
+        raise Wrong(f'{cls.__name__} is no nn.Module')
+    if '_modules' not in vars(net):
+        try:
+            net.forward(x)
+        except Exception as error:
+            if is_unwritten(error):
+                raise
+        raise Wrong('its constructor leaves out that of nn.Module', 'super().__init__() comes first in it')
+    return net
+
+
 def draw_parameters(module, r):
     for parameter in module.parameters(recurse=False):
         parameter.data = torch.tensor(r.normal(size=tuple(parameter.shape)) * (parameter.shape[-1] ** -0.5))
@@ -93,11 +108,9 @@ def mlp_pytorch(solution):
 
 def judge_mlp(solution, n_in, hidden, C):
     r = rng(n_in)
-    mlp = build(solution.find('mlp_pytorch', 'MLP'), n_in, list(hidden), C, **ASKED_OF_MLP)
-    if not isinstance(mlp, nn.Module):
-        raise Wrong('MLP is no nn.Module')
-    mlp.eval()
     x = torch.tensor(r.normal(size=(6, n_in)))
+    mlp = module_of(solution.find('mlp_pytorch', 'MLP'), x, n_in, list(hidden), C, **ASKED_OF_MLP)
+    mlp.eval()
     with recorded() as calls:
         first = mlp(x.float())
     if first is None:

@@ -1,13 +1,14 @@
 """Their batch normalisations, with gamma and beta wherever they are, and the numbers to judge them by."""
 
+import inspect
 from types import SimpleNamespace
 
 import numpy as np
 import torch
 
-from .compare import rng
+from .compare import as_array, rng
 from .solution import build
-from .verdicts import Note, Unwritten, Wrong
+from .verdicts import Note, Wrong, is_unwritten
 
 EPS = 0.3  # large enough to see where it stands
 SIZES = [(6, 4), (3, 2)]
@@ -70,10 +71,15 @@ def gamma_and_beta(module, C):
 
 
 def normaliser(cls, c):
-    """Their module with the case's parameters, which are returned too."""
-    module = build(cls, c.x.shape[1], eps=c.eps, epsilon=c.eps)
+    """Their module with the case's parameters, which are returned too. Its second argument is eps, whatever its name."""
+    known = {'eps', 'epsilon'} & set(names := list(inspect.signature(cls).parameters))
+    module = build(cls, c.x.shape[1], **dict.fromkeys(known or names[1:2], c.eps))
     module.to(c.dtype)
-    gamma, beta = gamma_and_beta(module, c.x.shape[1])
+    try:
+        gamma, beta = gamma_and_beta(module, c.x.shape[1])
+    except Wrong:
+        as_array(module(tensor(c.x, c.dtype)), c.x.shape, 'forward')  # which may not be written either
+        raise
     for theirs, value in [(gamma, c.gamma), (beta, c.beta)]:
         theirs.data = tensor(value, c.dtype).reshape(theirs.shape)
     return module, gamma, beta
@@ -86,7 +92,7 @@ def in_float64_or_32(check, solution):
             for sizes in SIZES:
                 check(solution, draw(*sizes, dtype))
         except RuntimeError as error:
-            if isinstance(error, Unwritten) or dtype == torch.float32 or 'dtype' not in type_words(error):
+            if is_unwritten(error) or dtype == torch.float32 or 'dtype' not in type_words(error):
                 raise
         else:
             return None if dtype == torch.float64 else Note('works in float32 alone')

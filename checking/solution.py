@@ -51,7 +51,9 @@ class Solution:
             raise why if isinstance(why, BaseException) else Unimportable(why)
         if name not in self._modules:
             if self.folder is None or not (self.folder / f'{name}.py').exists():
-                raise Missing(f'there is no {name}.py')
+                other = '; custom_layernorm.py, of the 2020 edition, is not judged'
+                is_there = name == 'custom_batchnorm' and self.folder and (self.folder / 'custom_layernorm.py').exists()
+                raise Missing(f'there is no {name}.py' + other * bool(is_there))
             self._on_import(name)
             try:
                 self._modules[name] = importlib.import_module(name)

@@ -51,8 +51,9 @@ def print_table(results, stream):
         print(f'\n{margin}'.join(lines), file=stream)
     print(f'\n{counted(results)}.', file=stream)
     if first := first_to_mend(results):
-        text = f'Begin with {first.item}' + (f': {plain(first.hint)}' if first.hint else '')
-        text += f'. {where_to_read(first.item)}' if first.hint or first.verdict != CRASH else ', and what it raises.'
+        hint = plain(first.hint) or 'look at what it raises' * (first.verdict == CRASH)
+        text = f'Begin with {first.item}' + (f': {hint}' if hint else '')
+        text += ('' if text.endswith('?') else '.') + f' {where_to_read(first.item)}'
         print('\n'.join(textwrap.wrap(text, WIDTH, break_on_hyphens=False)), file=stream)
 
 

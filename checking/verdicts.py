@@ -1,5 +1,7 @@
 """What a check says: right, wrong, crash or missing, by how much, and why."""
 
+import contextlib
+import dis
 import linecache
 import traceback
 import warnings
@@ -7,7 +9,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 RIGHT, WRONG, CRASH, MISSING = 'right', 'wrong', 'crash', 'missing'
-Unwritten = NotImplementedError  # what the assignment's skeleton raises where an answer belongs
 HERE = Path(__file__).resolve().parent
 
 
@@ -51,6 +52,26 @@ class Crashed(Exception):
         self.error, self.hint = error, hint
 
 
+def is_unwritten(error):
+    """Whether it is what a skeleton raises: NotImplementedError, or NameError for `return out` with nothing before it."""
+    if not isinstance(error, NameError) or error.__traceback__ is None:
+        return isinstance(error, NotImplementedError)
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    does = [instruction.opname for instruction in dis.get_instructions(frame.f_code)]
+    return 'RETURN_VALUE' in does and not any(name.startswith(('STORE', 'CALL', 'BINARY')) for name in does)
+
+
+@contextlib.contextmanager
+def told_by(item, solution):
+    """What is Wrong in here has been told by that item if it is wrong: nothing is charged twice."""
+    try:
+        yield
+    except Wrong:
+        if solution.verdicts.get(item) != WRONG:
+            raise
+        raise Missing(f'cannot be judged before {item} is right') from None
+
+
 def place(error, folder=None):
     """'modules.py:12, `return y @ W`' of the last line in their code that the exception passed, or ''."""
     if isinstance(error, SyntaxError) and error.filename:
@@ -70,8 +91,10 @@ def describe(error, folder=None):
     if isinstance(error, ModuleNotFoundError):
         what = f'needs the package {error.name}, which is not installed'
     elif isinstance(error, SyntaxError):
-        old = ': is it Python 2?' if "call to 'print'" in text else ''
-        what = f'{type(error).__name__}: {error.msg}{old}'
+        why = ': is it Python 2?' if "call to 'print'" in text else ''
+        if (error.text or '').startswith(('<<<<<<<', '=======', '>>>>>>>')):
+            why = ': an unfinished merge'
+        what = f'{type(error).__name__}: {error.msg}{why}'
     elif isinstance(error, MemoryError) or "can't allocate memory" in text:
         what = 'asks for more memory than it may have'
     elif 'CUDA' in text or 'NVIDIA' in text:
@@ -95,14 +118,13 @@ def judged(item, check, solution):
         return Result(item, WRONG, wrong.detail, wrong.hint)
     except Missing as missing:
         return Result(item, MISSING, str(missing))
-    except Unwritten as error:
-        return Result(item, MISSING, f'not written yet ({place(error, solution.folder) or Unwritten.__name__})')
-    except Crashed as crashed:
-        return Result(item, CRASH, describe(crashed.error, solution.folder), crashed.hint)
     except Unimportable as error:
         return Result(item, CRASH, str(error))
     except KeyboardInterrupt:
         raise
-    except BaseException as error:
-        return Result(item, CRASH, describe(error, solution.folder))
+    except BaseException as raised:
+        error, hint = (raised.error, raised.hint) if isinstance(raised, Crashed) else (raised, '')
+        if is_unwritten(error):
+            return Result(item, MISSING, f'not written yet ({place(error, solution.folder) or type(error).__name__})')
+        return Result(item, CRASH, describe(error, solution.folder), hint)
     return Result(item, RIGHT, *(note or ()))

@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shutil
+import types
 from pathlib import Path
 
 import judge_mistakes
@@ -15,7 +16,7 @@ import check_solution
 from checking import sandbox, table
 from checking.guide import WHERE
 from checking.items import CHECKS, NAMES, asked, judge
-from checking.solution import Solution, locate
+from checking.solution import FILES, Solution, locate
 from checking.verdicts import CRASH, MISSING, RIGHT, WRONG, Result
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -118,6 +119,113 @@ def altered(*changes):
 def test_what_the_assignment_leaves_open_is_right(changes):
     question = QUESTION.get(changes[0][0], '4')
     assert set(verdicts(judge(altered(*changes), [question])).values()) == {RIGHT}
+
+
+KAIMING = [
+    ('modules.py', '(self, in_features, out_features)', '(self, in_features, out_features, input_layer=False)'),
+    ('modules.py', 'mu, sigma = 0, 0.0001', 'mu, sigma = 0, np.sqrt((1 if input_layer else 2) / in_features)'),
+]
+
+
+def test_editions_with_an_input_layer_ask_for_kaiming_s_initialisation():
+    assert judge(altered(*KAIMING), ['1.2'])[0] == Result('linear.init', RIGHT)
+    assert judge(altered(KAIMING[0]), ['1.2'])[0].verdict == WRONG
+    assert judge(altered(KAIMING[0], ('modules.py', '0.0001', '(2 / in_features)')), ['1.2'])[0].verdict == WRONG
+
+
+def test_eps_may_have_any_name():
+    names = [('n_neurons, eps=1e-5', 'n_neurons, ε=1e-5'), ('self.eps = eps', 'self.eps = ε')]
+    changed = altered(*(('custom_batchnorm.py', *change) for change in names))
+    found = verdicts(judge(changed, ['3']))
+    assert found['batchnorm_autograd.forward'] == found['batchnorm_module'] == RIGHT
+
+
+@pytest.fixture
+def of_2020():
+    text = (STUDENTS.parent / 'convnet_2020.py').read_text()
+
+    def convnet(*change):
+        assert not change or change[0] in text
+        exec(compile(text.replace(*change) if change else text, 'convnet_2020.py', 'exec'), names := {})
+        return judge(Solution(modules={'convnet_pytorch': types.SimpleNamespace(**names)}), ['4'])[0]
+
+    return convnet
+
+
+def test_convnet_of_the_2020_edition(of_2020):
+    assert of_2020() == Result('convnet', RIGHT, 'the network of the 2020 edition')
+    wrong = of_2020('self.conv(F.relu(self.norm(x)))', 'F.relu(self.conv(self.norm(x)))')
+    assert wrong.verdict == WRONG and 'ReLU stands after the convolution' in wrong.hint
+    assert '13, with 64, 64' in of_2020('Block(64), ', '').hint
+
+
+def test_convolutions_that_leave_no_pixel_over_say_why(of_2020):
+    crash = of_2020('padding=1), Block', 'padding=0, stride=9), nn.MaxPool2d(9), Block')
+    assert crash.verdict == CRASH and 'convolution 1 has filters' in crash.hint
+
+
+SKELETON = """
+from torch import nn
+from torch.autograd import Function
+
+class LinearModule:
+    def __init__(self, in_features, out_features, input_layer=False):
+        "Words."
+    def forward(self, x):
+        return out
+    def backward(self, dout):
+        return dx
+
+class ReLUModule:
+    forward, backward = LinearModule.forward, LinearModule.backward
+
+class SoftMaxModule(ReLUModule):
+    pass
+
+class CrossEntropyModule:
+    def forward(self, x, y):
+        return out
+    def backward(self, x, y):
+        pass
+
+class MLP(nn.Module):
+    def __init__(self, *sizes):
+        "Words."
+    def forward(self, x):
+        return out
+
+class CustomBatchNormAutograd(nn.Module):
+    def __init__(self, n_neurons, eps=1e-5):
+        super().__init__()
+    def forward(self, input):
+        return out
+
+class CustomBatchNormManualFunction(Function):
+    @staticmethod
+    def forward(ctx, input, gamma, beta, eps=1e-5):
+        return out
+
+CustomBatchNormManualModule, ConvNet = CustomBatchNormAutograd, MLP
+"""
+
+
+def test_empty_functions_are_missing_too():
+    exec(compile(SKELETON, 'modules.py', 'exec'), names := {})
+    solution = Solution(modules=dict.fromkeys(FILES, types.SimpleNamespace(**names)))
+    assert set(verdicts(judge(solution)).values()) == {MISSING}
+
+
+def test_name_that_is_misspelt_is_a_crash():
+    found = verdicts(judge(altered(('modules.py', 'self.x = x', 'self.x = X')), ['1.2']))
+    assert found['activation.forward'] == CRASH
+
+
+def test_one_fault_is_charged_once():
+    no_gamma = altered(('custom_batchnorm.py', 'self.gamma', 'self.gamma_'))
+    found = verdicts(judge(no_gamma, ['3']))
+    assert WRONG not in found.values()
+    lost = altered(('mlp_numpy.py', 'for h in n_hidden:', 'for h in n_hidden[1:]:'))
+    assert blamed(judge(lost, ['1.2'])).keys() == {'mlp_numpy.forward'}
 
 
 def test_unwritten_parts_are_missing_and_nothing_else():
@@ -253,9 +361,11 @@ def test_table_fits_and_says_what_to_mend_first(capsys):
     [
         ([], 'required'),
         (['nowhere'], 'nowhere is no folder'),
+        ([str(ROOT), 'nowhere'], 'nowhere is no folder'),
+        ([str(ROOT), '--qestion', '2'], 'did you mean --question?'),
         ([str(ROOT / 'docs')], 'none of the files'),
         ([str(ROOT), '--question', '7'], 'invalid choice'),
-        ([str(ROOT), '--seconds', '0'], 'invalid'),
+        ([str(ROOT), '--seconds', '0'], 'must be a number above 0'),
         ([str(ROOT), '--csv', '-', '--json', '-'], 'both'),
     ],
 )
