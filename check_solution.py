@@ -10,11 +10,11 @@ strangers' code in a container or a virtual machine.
 
 import os
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 from checking.items import QUESTIONS, nothing_to_judge
+from checking.processes import Workers
 from checking.sandbox import Limits, judge_folder
 from checking.table import as_csv, as_json, first_to_mend, print_row, print_table
 from training.flags import ArgumentParser, number
@@ -22,7 +22,7 @@ from training.flags import ArgumentParser, number
 
 def parser():
     result = ArgumentParser(__file__, __doc__)
-    result.epilog = 'Exit status: 0 if all parts are right, 1 if any is not, 2 for a wrong call. It runs what it judges.'
+    result.epilog = 'Exit status: 0 if all parts are right, 1 if not, 2 for a wrong call. It runs what it judges.'
     result.add_argument('folders', nargs='+', metavar='FOLDER', help='folder of a solution, or one above it')
     result.add_argument(
         '--question',
@@ -60,24 +60,20 @@ def short_names(folders):
 def judge(folders, flags, on_result):
     """{folder: Results}, two processes at a time; on_result(folder, Results) is called in order."""
     limits, questions = Limits(flags.seconds, int(flags.memory * 2**30)), flags.question or ()
-    with ThreadPoolExecutor(2) as pool:
+    with Workers(2) as workers:
         waiting = {}
-        try:
-            for folder in folders:
-                try:
-                    waiting[folder] = judge_folder(folder, questions, limits, pool)
-                except FileNotFoundError as error:
-                    if len(folders) == 1:
-                        raise
-                    waiting[folder] = partial(nothing_to_judge, questions, str(error))
-            judged = {}
-            for folder, wait in waiting.items():
-                judged[folder] = wait()
-                on_result(folder, judged[folder])
-            return judged
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        for folder in folders:
+            try:
+                waiting[folder] = judge_folder(folder, questions, limits, workers)
+            except FileNotFoundError as error:
+                if len(folders) == 1:
+                    raise
+                waiting[folder] = partial(nothing_to_judge, questions, str(error))
+        judged = {}
+        for folder, wait in waiting.items():
+            judged[folder] = wait()
+            on_result(folder, judged[folder])
+        return judged
 
 
 def main(arguments=None):

@@ -15,7 +15,8 @@ SMALL_EPS = [10.0**-k for k in range(5, 17)]  # inside a logarithm they guard ag
 
 
 def softmax(x):
-    e = np.exp(x - x.max(1, keepdims=True))
+    with np.errstate(all='ignore'):  # whatever a solution has set
+        e = np.exp(x - x.max(1, keepdims=True))
     return e / e.sum(1, keepdims=True)
 
 

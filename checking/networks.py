@@ -112,7 +112,7 @@ def judge_mlp(solution, n_in, hidden, C):
     mlp = module_of(solution.find('mlp_pytorch', 'MLP'), x, n_in, list(hidden), C, **ASKED_OF_MLP)
     mlp.eval()
     with recorded() as calls:
-        first = mlp(x.float())
+        first = mlp(x.to(next((p.dtype for p in mlp.parameters()), torch.float32)))
     if first is None:
         raise Missing('forward returns None: not written yet')
     linears = [call.module for call in calls if isinstance(call.module, nn.Linear)]

@@ -71,7 +71,7 @@ def gamma_and_beta(module, C):
 
 
 def normaliser(cls, c):
-    """Their module with the case's parameters, which are returned too. Its second argument is eps, whatever its name."""
+    """Their module with the case's parameters, which are returned too. The second argument is eps by any name."""
     known = {'eps', 'epsilon'} & set(names := list(inspect.signature(cls).parameters))
     module = build(cls, c.x.shape[1], **dict.fromkeys(known or names[1:2], c.eps))
     module.to(c.dtype)

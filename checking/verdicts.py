@@ -8,6 +8,8 @@ import warnings
 from pathlib import Path
 from typing import NamedTuple
 
+from .guard import Shared
+
 RIGHT, WRONG, CRASH, MISSING = 'right', 'wrong', 'crash', 'missing'
 HERE = Path(__file__).resolve().parent
 
@@ -48,12 +50,12 @@ class Crashed(Exception):
     """The part raised, and it is known which mistake does that."""
 
     def __init__(self, error, hint=''):
-        super().__init__(str(error))
+        super().__init__(type(error).__name__)
         self.error, self.hint = error, hint
 
 
 def is_unwritten(error):
-    """Whether it is what a skeleton raises: NotImplementedError, or NameError for `return out` with nothing before it."""
+    """Whether it is what skeletons raise: NotImplementedError, or NameError for `return out` with nothing before it."""
     if not isinstance(error, NameError) or error.__traceback__ is None:
         return isinstance(error, NotImplementedError)
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
@@ -87,9 +89,12 @@ def place(error, folder=None):
 
 def describe(error, folder=None):
     """A line about an exception in their code: what it is, and where."""
-    text = ' '.join(str(error).split())[:200]
+    try:
+        text = ' '.join(str(error)[:1000].split())[:200]
+    except Exception:  # what cannot even say what it is
+        text = ''
     if isinstance(error, ModuleNotFoundError):
-        what = f'needs the package {error.name}, which is not installed'
+        what = f'needs {error.name}, which is neither in the folder nor installed'
     elif isinstance(error, SyntaxError):
         why = ': is it Python 2?' if "call to 'print'" in text else ''
         if (error.text or '').startswith(('<<<<<<<', '=======', '>>>>>>>')):
@@ -106,25 +111,37 @@ def describe(error, folder=None):
 
 
 def judged(item, check, solution):
-    """The Result of a check: a function of a solution that returns None or a Note, or raises.
-
-    Whatever their code raises is theirs, SystemExit too; only an interrupt from the keyboard ends the judging.
-    """
+    """The Result of a check: a function of a solution that returns None or a Note, or raises."""
+    shared = Shared()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
             note = check(solution)
-    except Wrong as wrong:
-        return Result(item, WRONG, wrong.detail, wrong.hint)
-    except Missing as missing:
-        return Result(item, MISSING, str(missing))
-    except Unimportable as error:
-        return Result(item, CRASH, str(error))
-    except KeyboardInterrupt:
-        raise
+        replaced = shared.restore()
+        result = Result(item, RIGHT, *(note or ()))
     except BaseException as raised:
-        error, hint = (raised.error, raised.hint) if isinstance(raised, Crashed) else (raised, '')
-        if is_unwritten(error):
-            return Result(item, MISSING, f'not written yet ({place(error, solution.folder) or type(error).__name__})')
-        return Result(item, CRASH, describe(error, solution.folder), hint)
-    return Result(item, RIGHT, *(note or ()))
+        replaced = shared.restore()
+        result = failed(item, raised, solution)
+    if replaced:
+        more = f' and {len(replaced) - 1} more' if len(replaced) > 1 else ''
+        return Result(item, CRASH, f'replaces {replaced[0]}{more}: what it gives cannot be trusted')
+    return result
+
+
+def failed(item, raised, solution):
+    """The Result of a check that raised.
+
+    Whatever their code raises is theirs, SystemExit too; only an interrupt from the keyboard ends the judging.
+    """
+    if isinstance(raised, KeyboardInterrupt):
+        raise raised
+    if isinstance(raised, Wrong):
+        return Result(item, WRONG, raised.detail, raised.hint)
+    if isinstance(raised, Missing):
+        return Result(item, MISSING, str(raised))
+    if isinstance(raised, Unimportable):
+        return Result(item, CRASH, str(raised))
+    error, hint = (raised.error, raised.hint) if isinstance(raised, Crashed) else (raised, '')
+    if is_unwritten(error):
+        return Result(item, MISSING, f'not written yet ({place(error, solution.folder) or type(error).__name__})')
+    return Result(item, CRASH, describe(error, solution.folder), hint)

@@ -5,15 +5,18 @@ import io
 import json
 import re
 import shutil
+import sys
 import types
+from functools import partial
 from pathlib import Path
 
 import judge_mistakes
+import numpy as np
 import pytest
 from solutions import mistakes
 
 import check_solution
-from checking import sandbox, table
+from checking import processes, sandbox, table
 from checking.guide import WHERE
 from checking.items import CHECKS, NAMES, asked, judge
 from checking.solution import FILES, Solution, locate
@@ -253,8 +256,11 @@ def test_wrong_module_is_not_the_mlp_s_fault():
 
 
 HOSTILE = """
-import os, sys
+import os, subprocess, sys
+import matplotlib
 import numpy as np
+matplotlib.use('TkAgg')
+import matplotlib.pyplot as plt
 open('written_at_import.txt', 'w').write('x')
 
 class LinearModule:
@@ -269,6 +275,8 @@ class ReLUModule:
     def forward(self, x):
         sys.stdout = sys.stderr = None
         os.write(1, b'noise')
+        plt.figure()
+        subprocess.Popen(['sleep', '987654'], start_new_session=True, env={})
         self.x = x
         return np.maximum(x, 0)
     def backward(self, dout):
@@ -283,6 +291,21 @@ class CrossEntropyModule:
         self.hog = [np.ones(2**27) for _ in range(100)]
         return 0.0
 """
+
+
+def test_replacing_what_is_shared_with_the_judge_costs_that_part_alone():
+    changes = [('modules.py', 'out = np.maximum(0, x)', 'np.max = np.abs = np.all = lambda *a, **k: 0.0; out = 3')]
+    found = {r.item: r for r in judge(altered(*changes), ['1.2'])}
+    assert found['activation.forward'].verdict == CRASH
+    assert 'replaces numpy.' in found['activation.forward'].detail
+    assert found['softmax.forward'].verdict == found['cross_entropy.input'].verdict == RIGHT
+
+
+def test_settings_of_numpy_are_put_back():
+    changes = [('modules.py', 'out = np.maximum(0, x)', "np.seterr(all='raise'); out = np.maximum(0, x)")]
+    before = np.geterr()
+    assert set(verdicts(judge(altered(*changes), ['1.2'])).values()) == {RIGHT}
+    assert np.geterr() == before
 
 
 @pytest.fixture
@@ -308,17 +331,21 @@ def test_what_hangs_exits_or_eats_memory_costs_that_part_alone(hostile, capfd):
     assert found['cross_entropy.forward']['verdict'] == CRASH and 'memory' in found['cross_entropy.forward']['detail']
     assert found['mlp_numpy.forward']['verdict'] == MISSING
     assert sorted(path.name for path in hostile.iterdir()) == ['modules.py']
+    if sys.platform == 'linux':  # where what a part has started can be found
+        assert not [path for path in Path('/proc').glob('[0-9]*/cmdline') if b'987654' in path.read_bytes()]
 
 
 def test_import_that_hangs_is_tried_once(hostile):
     (hostile / 'modules.py').write_text('while True: pass')
-    results = sandbox.judge_part(hostile, asked(['1.2']), sandbox.Limits(seconds=0.5))
+    with processes.Workers(1) as workers:
+        limits = sandbox.Limits(seconds=0.5)
+        results = workers.submit(partial(sandbox.judge_part, hostile, asked(['1.2']), limits)).result()
     assert {r.verdict for r in results} == {CRASH, MISSING}
     assert all('import of modules.py' in r.detail for r in results if r.verdict == CRASH)
 
 
 def test_what_a_process_reports_is_checked():
-    assert sandbox.parsed(b'[' * 100000) == {} == sandbox.parsed(b'\xff') == sandbox.parsed(b'3')
+    assert processes.parsed(b'[' * 100000) == {} == processes.parsed(b'\xff') == processes.parsed(b'3')
     assert sandbox.result_of({'result': [0, 'right', '', '']}, [0]) == Result(CHECKS[0].name, RIGHT)
     for fields in ([1, 'right', '', ''], [0, 'perfect', '', ''], [0, 'right', '', None], [0, 'right'], 'right'):
         assert sandbox.result_of({'result': fields}, [0]) is None
