@@ -86,10 +86,12 @@ def judge_one(index, solution, verdicts):
     return judged(item.name, item.check, solution)
 
 
-def judge(solution, questions=()):
+def judge(solution, questions=(), names=NAMES):
     """The Results of a Solution in this process, by NAMES' order: what unittests call on modules that they trust."""
     results, verdicts = [], {}
     for index in asked(questions):
+        if CHECKS[index].name not in names:
+            continue
         results.append(judge_one(index, solution, verdicts))
         verdicts[results[-1].item] = results[-1].verdict
     return merged(results)
