@@ -8,6 +8,7 @@ It executes what it judges, in processes with limits of time and memory: that co
 strangers' code in a container or a virtual machine.
 """
 
+import contextlib
 import os
 import sys
 from functools import partial
@@ -85,9 +86,14 @@ def main(arguments=None):
     for folder in folders:
         if not Path(folder).is_dir():
             arguments_parser.error(f'{folder} is no folder')
+    for path in (flags.csv, flags.json):
+        if path and not Path(path).absolute().parent.is_dir():
+            arguments_parser.error(f'{path} cannot be written: there is no folder {Path(path).parent}')
     if flags.csv == flags.json == '-':
         arguments_parser.error("--csv and --json can't both go to the standard output")
 
+    with contextlib.suppress(AttributeError):  # a stream that has no encoding to fail in
+        sys.stdout.reconfigure(errors='backslashreplace')
     silent = '-' in (flags.csv, flags.json)
     short = short_names(folders)
     width = min(max(map(len, short.values())), 40)

@@ -47,9 +47,9 @@ def blamed(results):
     return {result.item: result for result in results if result.verdict in (WRONG, CRASH)}
 
 
-@pytest.mark.parametrize('folder', [ROOT, STUDENTS], ids=['ours', 'students'])
-def test_right_solutions_of_two_styles(folder):
-    assert judge(judge_mistakes.solution(folder)) == [Result(name, RIGHT) for name in NAMES]
+def test_right_solution_of_another_style():
+    """This repo's own is judged by unittests.py."""
+    assert judge(judge_mistakes.solution(STUDENTS)) == [Result(name, RIGHT) for name in NAMES]
 
 
 @pytest.mark.parametrize('name', mistakes.STUDENTS)
@@ -352,6 +352,16 @@ def test_what_a_process_reports_is_checked():
     assert table.plain('\x1b[31mred\n') == ' [31mred '
 
 
+def test_a_terminal_without_our_letters(tmp_path, monkeypatch):
+    folder = tmp_path / 'bessel'
+    shutil.copytree(STUDENTS, folder)
+    batchnorm = folder / 'custom_batchnorm.py'
+    batchnorm.write_text(batchnorm.read_text().replace('unbiased=False', 'unbiased=True', 1))
+    monkeypatch.setattr(sys, 'stdout', io.TextIOWrapper(stream := io.BytesIO(), encoding='ascii'))
+    assert check_solution.main([str(folder), '--question', '3.1']) == 1
+    assert rb'divided by B \u2212 1' in stream.getvalue()
+
+
 def test_one_folder_and_a_class(tmp_path, capsys):
     for name in ('good', 'bad'):
         shutil.copytree(STUDENTS, tmp_path / name / 'code')
@@ -394,6 +404,7 @@ def test_table_fits_and_says_what_to_mend_first(capsys):
         ([str(ROOT), '--question', '7'], 'invalid choice'),
         ([str(ROOT), '--seconds', '0'], 'must be a number above 0'),
         ([str(ROOT), '--csv', '-', '--json', '-'], 'both'),
+        ([str(ROOT), '--csv', 'nowhere/marks.csv'], 'there is no folder nowhere'),
     ],
 )
 def test_wrong_call_is_one_line_and_exit_status_2(flags, words, capsys):
