@@ -30,6 +30,7 @@ from data.cifar10 import (
     load_cifar10_batch,
 )
 from data.download import ARCHIVE_BYTES, ARCHIVE_MD5, ATTEMPTS, FILE_MD5, PAUSE, SOURCES, TIMEOUT, download_cifar10
+from data.order import Order
 
 
 def get_cifar10_raw_data(data_dir, data_url=None):
@@ -120,9 +121,7 @@ class DataSet:
             raise ValueError(f'expected uint8 images of shape (N, 3, 32, 32), got {images.dtype} {images.shape}')
         self._images, self._labels = images, _integers(labels, len(images)).astype(np.int64)
         self.mean_image, self.std, self._one_hot = mean_image, std, one_hot
-        self._order = np.arange(len(images))
-        self._index_in_epoch = 0
-        self._epochs_completed = 0
+        self._order = Order(len(images))
 
     @property
     def images(self):
@@ -140,7 +139,7 @@ class DataSet:
 
     @property
     def epochs_completed(self):
-        return self._epochs_completed
+        return self._order.epochs
 
     def next_batch(self, batch_size, rank=0, world_size=1):
         """The next `batch_size` examples of the order, or those of them that fall to process `rank`.
@@ -159,15 +158,7 @@ class DataSet:
             raise ValueError(f'expected a batch_size from 1 to {self.num_examples} (all examples), got {batch_size}')
         if not 0 <= rank < world_size <= batch_size:
             raise ValueError(f'expected 0 <= rank < world_size <= batch_size, got {rank}, {world_size}, {batch_size}')
-        if self._index_in_epoch + batch_size > self.num_examples:
-            self._epochs_completed += 1
-            self._index_in_epoch = 0
-            perm = np.arange(self.num_examples)
-            np.random.shuffle(perm)
-            self._order = self._order[perm]
-        batch = self._order[self._index_in_epoch : self._index_in_epoch + batch_size]
-        self._index_in_epoch += batch_size
-        return self._rows(batch[rank::world_size])
+        return self._rows(self._order.next_batch(batch_size)[rank::world_size])
 
     def chunks(self, size):
         """All examples in file order as (x, y) of at most `size` each, leaving the order of batches alone.
@@ -199,37 +190,23 @@ class DataSet:
 
     def state_dict(self):
         """The place in the order of batches; with NumPy's random state it is all that a resumed run needs."""
-        return {
-            'order': self._order.copy(),
-            'index_in_epoch': self._index_in_epoch,
-            'epochs_completed': self._epochs_completed,
-            'fingerprint': self.fingerprint,
-        }
+        return self._order.state_dict() | {'fingerprint': self.fingerprint}
 
     def load_state_dict(self, state):
-        """Go to the place that `state_dict` returned.
+        """Go to the place that `state_dict` returned; after an error nothing has changed.
 
         Raises:
-            ValueError: the state is not one of a set of this size; nothing has changed then.
+            ValueError: the state is not one of a set of this size.
             DataError: the state is that of other images or labels.
         """
-        order = state['order']
-        index, epochs = operator.index(state['index_in_epoch']), operator.index(state['epochs_completed'])
-        if order.shape != (self.num_examples,) or not np.array_equal(np.sort(order), np.arange(self.num_examples)):
-            raise ValueError(
-                f'expected an order with each of 0..{self.num_examples - 1} once, got {order.dtype} {order.shape}'
-            )
-        if not 0 <= index <= self.num_examples or epochs < 0:
-            raise ValueError(
-                f'expected index_in_epoch from 0 to {self.num_examples} and epochs_completed from 0 on, '
-                f'got {index} and {epochs}'
-            )
+        order = Order(self.num_examples)
+        order.load_state_dict(state)
         if operator.index(state['fingerprint']) != self.fingerprint:
             raise DataError(
                 'the data are not those that the run was started with: '
                 'bring those back, or start again with --overwrite'
             )
-        self._order, self._index_in_epoch, self._epochs_completed = order.astype(np.int64), index, epochs
+        self._order = order
 
 
 def make_data_sets(

@@ -48,7 +48,7 @@ def train(flags):
     np.random.seed(flags.seed)
     torch.manual_seed(flags.seed)
     model = machine.place(ConvNet(3, N_CLASSES))
-    network = machine.parallel(model)
+    network = machine.processes.parallel(model)
     augment = make_augmentation(flags, machine, flags.cutout)
     cross_entropy = nn.CrossEntropyLoss(label_smoothing=flags.label_smoothing)
     optimizer = make_optimizer(flags, model)

@@ -54,13 +54,13 @@ def make_model(flags):
 def train(flags):
     """Trains and returns the history, a dict per evaluation."""
     machine = TorchMachine(flags)
-    check_batch_norm(flags, machine.world_size)
+    check_batch_norm(flags, machine.processes.world_size)
     data = load_data(flags, flags.standardize)
 
     np.random.seed(flags.seed)
     torch.manual_seed(flags.seed)
     model = machine.place(make_model(flags))
-    network = machine.parallel(model)
+    network = machine.processes.parallel(model)
     augment = make_augmentation(flags, machine)
     cross_entropy = nn.CrossEntropyLoss(label_smoothing=flags.label_smoothing)
     optimizer = make_optimizer(flags, model)

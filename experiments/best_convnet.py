@@ -85,7 +85,7 @@ def train(flags):
     np.random.seed(flags.seed)
     torch.manual_seed(flags.seed)
     model = machine.place(ConvNet(3, N_CLASSES))
-    network = machine.parallel(model)
+    network = machine.processes.parallel(model)
     augment = Augmentation(flags.seed, machine, border='reflect')
     mix = make_mixing()
     cross_entropy = nn.CrossEntropyLoss(label_smoothing=LABEL_SMOOTHING)

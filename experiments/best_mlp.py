@@ -153,7 +153,7 @@ class AffineAugmentation(Augmentation):
         """A new tensor of x's shape (B, C, H, W), this process's rows of the global batch."""
         B, _, H, W = x.shape
         flipped = self._draw(B, 2).bool()
-        uniform = 2 * self._mine(torch.rand(B * self.machine.world_size, 2, 3, generator=self.generator)) - 1
+        uniform = 2 * self._mine(torch.rand(B * self.machine.processes.world_size, 2, 3, generator=self.generator)) - 1
         # affine_grid measures in half image sides
         reach = torch.tensor([[DEFORM, DEFORM, 2 * SHIFT / W], [DEFORM, DEFORM, 2 * SHIFT / H]], device=x.device)
         warp = torch.eye(2, 3, device=x.device) + reach * uniform  # (B, 2, 3): [I + E, t]
@@ -218,7 +218,7 @@ def train(flags):
         model[0].fit((torch.from_numpy(x) for x, _ in data['train'].chunks(1000)), flags.whiten)
     machine.place(model)
     weights = [layer.weight for layer in model.modules() if isinstance(layer, nn.Linear)]
-    network = machine.parallel(model)
+    network = machine.processes.parallel(model)
     augment = AffineAugmentation(flags.seed, machine) if flags.augment == 'affine' else nn.Identity()
     cross_entropy = nn.CrossEntropyLoss(label_smoothing=flags.label_smoothing)
     optimizer = torch.optim.Adam(model.parameters(), flags.learning_rate, fused=machine.device.type != 'mps')

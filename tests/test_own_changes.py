@@ -11,13 +11,13 @@ from conftest import ROOT, assert_same_run, read_checkpoint
 DIFFS = re.findall(r'^```diff\n--- a/(.+)\n\+\+\+ b/\1\n@@\n(.*?)^```', (ROOT / 'README.md').read_text(), re.M | re.S)
 RUN = """
 import json, sys
-import convnet_pytorch, training.run
+import convnet_pytorch, training.results
 import train_convnet_pytorch as script
 from predict import load_network
 
 convnet_pytorch.LAYERS = [n if n == 'M' else n // 16 for n in convnet_pytorch.LAYERS]  # quick
 for name in ('draw_curves', 'draw_predictions', 'draw_filters'):
-    setattr(training.run, name, lambda *args: None)
+    setattr(training.results, name, lambda *args: None)
 
 data_dir, whole, resumed = sys.argv[1:]
 own = ['--optimizer', 'rmsprop', '--augment', 'noise', '--precision', 'fp32', '--data_dir', data_dir, '--quiet']

@@ -29,6 +29,8 @@ from forks import Fork, together
 from test_command_line import EFFECTS
 
 from training.errors import Interrupted, RunError
+from training.measurements import Measurements
+from training.results import Results
 from training.run import Run
 from training.signals import ENDING
 
@@ -44,16 +46,24 @@ STATEFUL = {
 }
 
 
+# What a run calls besides its own methods, and the step at which it is called.
+CALLED = {
+    'count': (Measurements, lambda step, *_: step),
+    'write_summary': (Results, lambda row, *_: row['step']),
+}
+
+
 def interrupt(monkeypatch, method, step):
-    """Has Ctrl-C pressed when a run is about to call one of its methods after some step."""
-    original = getattr(Run, method)
+    """Has Ctrl-C pressed when a run is about to call a method after some step."""
+    owner, step_of = CALLED.get(method, (Run, None))
+    original = getattr(owner, method)
 
     def interrupted(self, *args, **kwargs):
-        if self.step == step:
+        if (step_of(*args) if step_of else self.step) == step:
             raise KeyboardInterrupt
         return original(self, *args, **kwargs)
 
-    monkeypatch.setattr(Run, method, interrupted)
+    monkeypatch.setattr(owner, method, interrupted)
 
 
 def before_step(monkeypatch, step, act):
@@ -119,7 +129,7 @@ def test_processes_that_train_together_resume_to_the_same_bits(data_dir, tmp_pat
 @pytest.mark.parametrize('script', SCRIPTS)
 @pytest.mark.parametrize(
     'method',
-    ['after_step', '_check_loss', '_evaluate', '_write_history', 'state_dict', 'print', 'finish', '_write_summary'],
+    ['after_step', 'count', '_evaluate', '_write_history', 'state_dict', 'print', 'finish', 'write_summary'],
 )
 def test_wherever_it_is_interrupted_a_run_continues_the_same(quick, monkeypatch, data_dir, tmp_path, script, method):
     args = STATEFUL[script].split()
@@ -127,7 +137,7 @@ def test_wherever_it_is_interrupted_a_run_continues_the_same(quick, monkeypatch,
     evaluations = [row['step'] for row in whole]
     assert evaluations == [2, 4, 6, 8, 9]
     # Before step 1 there is no checkpoint, before step 3 one, and so on; one run is cut off and continued at each.
-    at = {'after_step': [0, *evaluations[:-1]], 'finish': [9], '_write_summary': [9]}
+    at = {'after_step': [0, *evaluations[:-1]], 'finish': [9], 'write_summary': [9]}
     for i, step in enumerate(at.get(method, evaluations)):
         resume = ['--resume'] if i else []
         interrupted_run(monkeypatch, method, step, script, data_dir, tmp_path / 'cut', *args, *resume)
@@ -356,7 +366,7 @@ def test_files_of_an_unknown_run_are_not_overwritten_unless_told(quick, capsys, 
 def test_resume_of_a_finished_run_changes_nothing(quick, monkeypatch, data_dir, tmp_path, capsys, script):
     more = [] if 'numpy' in script else ['--tensorboard']
     for name in ('draw_curves', 'draw_predictions', 'draw_filters'):
-        monkeypatch.setattr(f'training.run.{name}', lambda *args: (tmp_path / 'figure.png').write_text('drawn'))
+        monkeypatch.setattr(f'training.results.{name}', lambda *args: (tmp_path / 'figure.png').write_text('drawn'))
     whole = short_run(script, data_dir, tmp_path, *more)
     before = snapshot(tmp_path)
     assert tmp_path / 'figure.png' in before

@@ -41,10 +41,12 @@ from training.errors import RunError, UsageError
 from training.evaluation import evaluate
 from training.numpy_machine import NumpyMachine
 from training.optimisers import make_optimizer
+from training.processes import Alone
 from training.provenance import command, hardware
 from training.run import Run
 from training.script import _leave
 from training.torch_machine import TorchMachine
+from training.torchrun import Together
 
 
 def machine():
@@ -381,7 +383,7 @@ def test_both_mlps_have_the_same_history_by_default(quick, easy_data_dir, tmp_pa
 
 
 def ranks(n):
-    return [SimpleNamespace(rank=rank, world_size=n, device='cpu') for rank in range(n)]
+    return [SimpleNamespace(processes=SimpleNamespace(rank=rank, world_size=n), device='cpu') for rank in range(n)]
 
 
 def test_together_the_processes_see_each_example_once_an_epoch():
@@ -393,7 +395,9 @@ def test_together_the_processes_see_each_example_once_an_epoch():
             np.arange(60) % 10,
             np.zeros((3, 32, 32), np.float32),
         )
-        parts.append([data.next_batch(12, one.rank, one.world_size)[0][:, 0, 0, 0] for _ in range(15)])
+        parts.append(
+            [data.next_batch(12, one.processes.rank, one.processes.world_size)[0][:, 0, 0, 0] for _ in range(15)]
+        )
     for epoch in range(3):
         seen = np.concatenate([batch for part in parts for batch in part[5 * epoch : 5 * epoch + 5]])
         assert sorted(seen) == list(range(60))
@@ -409,7 +413,7 @@ def test_the_processes_augment_the_batch_of_a_single_one(options):
     whole = augmented(x, ranks(1)[0])
     for n in (2, 3):
         for one in ranks(n):
-            assert torch.equal(augmented(x[one.rank :: n], one), whole[one.rank :: n])
+            assert torch.equal(augmented(x[one.processes.rank :: n], one), whole[one.processes.rank :: n])
     assert not torch.equal(whole, x)
 
 
@@ -462,7 +466,7 @@ def test_every_script_trains_the_network_that_averages_over_the_processes(
     quick, monkeypatch, data_dir, tmp_path, script
 ):
     networks = []
-    monkeypatch.setattr(TorchMachine, 'parallel', lambda self, model: networks.append(Averaged(model)) or networks[0])
+    monkeypatch.setattr(Alone, 'parallel', lambda self, model: networks.append(Averaged(model)) or networks[0])
     args = ['--max_steps', 3, '--batch_size', 10, '--data_dir', data_dir, '--out_dir', tmp_path, '--quiet']
     narrow = ['--dnn_hidden_units', 8] if 'mlp' in script else []
     narrow += ['--whiten', 0] if 'best_mlp' in script else []
@@ -506,15 +510,15 @@ def test_processes_that_outnumber_the_gpus_all_compute_on_the_cpu(monkeypatch, l
 
 
 def test_processes_that_have_read_different_checkpoints_do_not_train(monkeypatch):
-    machine = TorchMachine(parse('train_mlp_pytorch'))
-    machine.check_same_step(2**24 + 1)
-    monkeypatch.setattr(machine, 'world_size', 2)
+    Alone().check_same_step(2**24 + 1)
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    both = Together()
     monkeypatch.setattr(
         'torch.distributed.all_gather_object', lambda steps, mine: steps.__setitem__(slice(2), [4, mine])
     )
-    machine.check_same_step(4)
+    both.check_same_step(4)
     with pytest.raises(RunError, match='--out_dir'):
-        machine.check_same_step(2)
+        both.check_same_step(2)
 
 
 @pytest.mark.parametrize('rank', [0, 1])
@@ -526,7 +530,7 @@ def test_each_process_knows_whether_there_is_anything_left_to_do(quick, monkeypa
     for flag, finished in [('--resume', True), ('--overwrite', False)]:
         flags = parse('train_mlp_pytorch', *SHORT['train_mlp_pytorch'].split(), *paths, flag, '--precision', 'fp32')
         one = TorchMachine(flags)
-        one.rank = rank
+        one.processes.rank = rank
         with Run(flags, one, load_data(flags), evaluate=None) as run:
             assert run.finished == finished
 
@@ -615,9 +619,9 @@ def test_each_process_drops_other_units(monkeypatch):
     monkeypatch.setattr(nn.parallel, 'DistributedDataParallel', lambda model: model)
     drawn = []
     for rank in range(2):
-        one = machine()
-        one.rank, one.world_size = rank, 2
+        monkeypatch.setenv('WORLD_SIZE', '2')
+        monkeypatch.setenv('RANK', str(rank))
         torch.manual_seed(42)
-        one.parallel(nn.Sequential(nn.Flatten(), nn.Linear(3072, 1)))
+        Together().parallel(nn.Sequential(nn.Flatten(), nn.Linear(3072, 1)))
         drawn.append(torch.rand(3))
     assert not torch.equal(*drawn)

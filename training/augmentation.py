@@ -44,10 +44,11 @@ class Augmentation:
 
     def _draw(self, B, high):
         """Integers below `high`, (B,), for this process's rows."""
-        return self._mine(torch.randint(high, (B * self.machine.world_size,), generator=self.generator))
+        return self._mine(torch.randint(high, (B * self.machine.processes.world_size,), generator=self.generator))
 
     def _mine(self, numbers):
-        return numbers[self.machine.rank :: self.machine.world_size].to(self.machine.device)
+        processes = self.machine.processes
+        return numbers[processes.rank :: processes.world_size].to(self.machine.device)
 
     def state_dict(self):
         return {'generator': self.generator.get_state()}

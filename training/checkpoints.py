@@ -55,7 +55,7 @@ class Checkpoints:
     def save(self):
         """Keeps the state, and what was kept before under the name `previous`; called by every process."""
         state = self.state.state_dict()
-        if self.machine.rank == 0:
+        if self.machine.processes.rank == 0:
             write_atomically(self.path, self.machine.dump(state), self.previous)
 
     def restore(self):
@@ -73,11 +73,11 @@ class Checkpoints:
         try:
             self._load(self.path)
         except RunError:
-            if self.machine.rank == 0:
+            if self.machine.processes.rank == 0:
                 line = f'{self.path} is damaged or missing: taking the one before, {self.previous}'
                 tqdm.write(line, file=sys.stderr)
             self._load(self.previous)
-            if self.machine.rank == 0:
+            if self.machine.processes.rank == 0:
                 self.path.unlink(missing_ok=True)  # or the next one would push `previous` out
         return True
 

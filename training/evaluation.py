@@ -1,7 +1,6 @@
 """Loss, accuracy and logits of a whole data set, computed by PyTorch."""
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
 
@@ -21,21 +20,18 @@ def predict_logits(model, data_set, machine, chunk=250, logits_of=None):
     was_training = model.training
     model.eval()
     try:
-        if machine.world_size > 1:
-            for buffer in model.buffers():  # each process has running statistics of its own
-                dist.broadcast(buffer, 0)
+        processes = machine.processes
+        processes.share_buffers(model)  # each process has running statistics of its own
         logits, labels = [], []
         for x, y in data_set.chunks(chunk):
-            mine = slice(machine.rank, None, machine.world_size)
+            mine = slice(processes.rank, None, processes.world_size)
             x = torch.from_numpy(x[mine]).to(machine.device)
             with machine.autocast():
                 out = (logits_of(model, x) if logits_of else model(x)).float()
             logits.append(out.new_zeros(len(y), out.shape[1]))
             logits[-1][mine] = out
             labels.append(torch.from_numpy(y))
-        logits = torch.cat(logits)
-        if machine.world_size > 1:
-            dist.all_reduce(logits)
+        logits = processes.sum(torch.cat(logits))
     finally:
         model.train(was_training)
     return logits.cpu(), torch.cat(labels)

@@ -7,6 +7,7 @@ import time
 import numpy as np
 
 from training.files import checked_archive
+from training.processes import Alone
 
 
 def numpy_random_state():
@@ -24,13 +25,13 @@ class NumpyMachine:
     """One process on the CPU.
 
     Attributes:
-        rank, world_size: number of this process, and of all.
+        processes: Alone.
         started: time at which the run began, by time.perf_counter.
         compute: what the numbers of a run depend on besides its flags.
         checkpoint: name of the file that holds the state of a run.
     """
 
-    rank, world_size, compute, checkpoint = 0, 1, {}, 'checkpoint.npz'
+    processes, compute, checkpoint = Alone(), {}, 'checkpoint.npz'
 
     def __init__(self, flags):
         self.started = time.perf_counter()
@@ -48,15 +49,9 @@ class NumpyMachine:
         """All examples in file order, as next_batch gives them, at most `size` at a time."""
         return ((x.astype(self.dtype, copy=False), y) for x, y in data_set.chunks(size))
 
-    def mean(self, *values):
-        """The values as floats."""
+    def read(self, *values):
+        """Scalars as floats."""
         return [float(value) for value in values]
-
-    def wait_for_all(self):
-        """There is nobody to wait for."""
-
-    def check_same_step(self, step):
-        """One process is always at its own step."""
 
     random_state = staticmethod(numpy_random_state)
     set_random_state = staticmethod(set_numpy_random_state)

@@ -1,0 +1,47 @@
+"""The processes that train together, seen from one that trains alone."""
+
+from training.errors import RunError
+
+
+class Alone:
+    """The one process of a run: what its group is asked, it answers itself.
+
+    Attributes:
+        rank, world_size: number of this process, and of all.
+    """
+
+    rank, world_size = 0, 1
+
+    def meet(self, device):
+        """Finds the others, with whom it is to compute on such devices."""
+
+    def wait_for_all(self):
+        """Waits until every process has come here."""
+
+    def gather(self, value):
+        """The values of all processes, in order of their rank."""
+        return [value]
+
+    def check_same_step(self, step):
+        """Raises RunError if another process has restored another step."""
+        if set(self.gather(step)) != {step}:
+            raise RunError('the processes have read different checkpoints: they must share the folder --out_dir')
+
+    def mean(self, values):
+        """The means over the processes of the numbers in a tensor or array, which may change."""
+        return values
+
+    def sum(self, values):
+        """The sums over the processes of the numbers in a tensor, which may change."""
+        return values
+
+    def share_buffers(self, model):
+        """Gives every process the running statistics of the first."""
+
+    def parallel(self, model):
+        """The model, with gradients averaged over the processes where there are several; each drops other units.
+
+        Args:
+            model: of images (B, 3, 32, 32).
+        """
+        return model
