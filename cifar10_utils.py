@@ -141,14 +141,20 @@ class DataSet:
     def epochs_completed(self):
         return self._order.epochs
 
+    @property
+    def raw(self):
+        """All images and labels as they lie in memory, uint8 (N, 3, 32, 32) and int64 (N,): not to be changed."""
+        return self._images, self._labels
+
     def next_batch(self, batch_size, rank=0, world_size=1):
-        """The next `batch_size` examples of the order, or those of them that fall to process `rank`.
+        """The examples of `next_rows`: x, float32 (B, 3, 32, 32), and y, one-hot float32 (B, 10) or int64 (B,)."""
+        return self._rows(self.next_rows(batch_size, rank, world_size))
+
+    def next_rows(self, batch_size, rank=0, world_size=1):
+        """The next `batch_size` examples of the order, or process `rank`'s share of them: their places, int64 (B,).
 
         Process r of `world_size` gets the rows r, r + world_size, ... of the batch, and with equal random states
         every process goes through the same order, so that together they see the batch of a single process.
-
-        Returns:
-            x, float32 (B, 3, 32, 32), and y, one-hot float32 (B, 10) or int64 (B,).
 
         Raises:
             ValueError: batch_size outside 1..N, or not 0 <= rank < world_size <= batch_size.
@@ -158,10 +164,14 @@ class DataSet:
             raise ValueError(f'expected a batch_size from 1 to {self.num_examples} (all examples), got {batch_size}')
         if not 0 <= rank < world_size <= batch_size:
             raise ValueError(f'expected 0 <= rank < world_size <= batch_size, got {rank}, {world_size}, {batch_size}')
-        return self._rows(self._order.next_batch(batch_size)[rank::world_size])
+        return self._order.next_batch(batch_size)[rank::world_size]
 
     def chunks(self, size):
-        """All examples in file order as (x, y) of at most `size` each, leaving the order of batches alone.
+        """All examples in file order as (x, y) of at most `size` each, leaving the order of batches alone."""
+        return map(self._rows, self.chunk_rows(size))
+
+    def chunk_rows(self, size):
+        """The places of all chunks in the file order, as slices.
 
         The chunks are equal to within one example: a last chunk of a single one would have no variance.
         """
@@ -170,7 +180,7 @@ class DataSet:
             raise ValueError(f'expected a chunk of at least 1 example, got {size}')
         N = self.num_examples
         n_chunks = -(-N // size)
-        return (self._rows(slice(i * N // n_chunks, (i + 1) * N // n_chunks)) for i in range(n_chunks))
+        return [slice(i * N // n_chunks, (i + 1) * N // n_chunks) for i in range(n_chunks)]
 
     def pixels(self, rows):
         """The pictures themselves, uint8 (n, 32, 32, 3), at these places of the file order."""

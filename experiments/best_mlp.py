@@ -136,7 +136,7 @@ class Whitening(nn.Module):
             x = x.flatten(1)
             C += x.T @ x
             N += len(x)
-        eigenvalues, V = torch.linalg.eigh(C.double() / N)
+        eigenvalues, V = torch.linalg.eigh(C.cpu().double() / N)  # not every device has float64
         sizes = (eigenvalues.clamp(min=0) + eps) ** -0.5
         s = (sizes**2 * eigenvalues).mean() ** -0.5
         self.Z.copy_(s * (V * sizes) @ V.T)
@@ -152,11 +152,14 @@ class AffineAugmentation(Augmentation):
     def __call__(self, x):
         """A new tensor of x's shape (B, C, H, W), this process's rows of the global batch."""
         B, _, H, W = x.shape
-        flipped = self._draw(B, 2).bool()
-        uniform = 2 * self._mine(torch.rand(B * self.machine.processes.world_size, 2, 3, generator=self.generator)) - 1
+        N = B * self.machine.processes.world_size
+        flipped = torch.randint(2, (N, 1), generator=self.generator)
+        uniform = 2 * torch.rand(N, 2, 3, generator=self.generator) - 1
         # affine_grid measures in half image sides
-        reach = torch.tensor([[DEFORM, DEFORM, 2 * SHIFT / W], [DEFORM, DEFORM, 2 * SHIFT / H]], device=x.device)
-        warp = torch.eye(2, 3, device=x.device) + reach * uniform  # (B, 2, 3): [I + E, t]
+        reach = torch.tensor([[DEFORM, DEFORM, 2 * SHIFT / W], [DEFORM, DEFORM, 2 * SHIFT / H]])
+        warp = torch.eye(2, 3) + reach * uniform  # (N, 2, 3): [I + E, t]
+        numbers = self._mine(torch.cat([flipped, warp.flatten(1)], 1))  # (B, 7)
+        flipped, warp = numbers[:, 0].bool(), numbers[:, 1:].reshape(B, 2, 3).contiguous()
         x = F.grid_sample(x, F.affine_grid(warp, x.shape, align_corners=False), align_corners=False)
         return mirrored(x, flipped)
 
@@ -214,9 +217,10 @@ def train(flags):
     np.random.seed(flags.seed)
     torch.manual_seed(flags.seed)
     model = make_model(flags)
-    if flags.whiten:
-        model[0].fit((torch.from_numpy(x) for x, _ in data['train'].chunks(1000)), flags.whiten)
     machine.place(model)
+    if flags.whiten:
+        images = machine.resident(data['train'])
+        model[0].fit((images.at(rows)[0] for rows in data['train'].chunk_rows(1000)), flags.whiten)
     weights = [layer.weight for layer in model.modules() if isinstance(layer, nn.Linear)]
     network = machine.processes.parallel(model)
     augment = AffineAugmentation(flags.seed, machine) if flags.augment == 'affine' else nn.Identity()

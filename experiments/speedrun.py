@@ -33,6 +33,7 @@ from cifar10_utils import N_CLASSES
 from experiments.muon import Muon
 from experiments.views import six_views
 from training.accuracy import accuracy
+from training.batches import send
 from training.data import load_data
 from training.flags import ArgumentParser, add_data_flags, add_run_flags, number
 from training.run import Run
@@ -156,14 +157,19 @@ class Batches:
         self.size, self.generator, self.device = size, generator, device
 
     def draw(self, rows, mirrored):
-        """The images at `rows` (B,), those mirrored where `mirrored` says so: uint8 (B, 3, size, size), and labels."""
+        """The images at `rows` (B,), those mirrored where `mirrored` says so.
+
+        Returns:
+            on the device: rows, images, uint8 (B, 3, size, size), and labels (B,).
+        """
         pixels = torch.arange(self.size)
         top, left = torch.randint(2 * SHIFT + 1, (2, len(rows), 1), generator=self.generator)
         down = top + pixels  # (B, size)
         across = left + torch.where(mirrored[:, None], pixels.flip(0), pixels)
-        rows, down, across = rows.to(self.device), down.to(self.device), across.to(self.device)
+        places = send(torch.cat([rows[:, None], down, across], 1), self.device)  # in one piece
+        rows, down, across = places[:, 0], places[:, 1 : 1 + self.size], places[:, 1 + self.size :]
         x = self.images[rows[:, None, None], down[:, :, None], across[:, None, :]]  # (B, size, size, 3)
-        return x.permute(0, 3, 1, 2), self.labels[rows]
+        return rows, x.permute(0, 3, 1, 2), self.labels[rows]
 
 
 def make_model(train_set, normalise, machine):
@@ -176,16 +182,16 @@ def make_model(train_set, normalise, machine):
 
 def epoch_order(last_loss, share, generator):
     """The rows of an epoch in random order: the `share` of all with the highest loss when they were last seen."""
-    rows = last_loss.argsort(descending=True, stable=True)[: round(share * len(last_loss))]
+    rows = last_loss.argsort(descending=True, stable=True)[: round(share * len(last_loss))].cpu()
     return rows[torch.randperm(len(rows), generator=generator)]
 
 
 def training_batches(data_set, phases, last_loss, generator, device):
-    """The batches of all phases, as rows (B,), uint8 images (B, 3, size, size) and labels (B,).
+    """The batches of all phases, as Batches.draw gives them.
 
     Args:
         phases: [(side of the images, steps), ...].
-        last_loss: (N,), the loss of each image when it was last seen, kept up to date by whoever trains.
+        last_loss: (N,) on the device, the loss of each image when it was last seen, kept up to date by whoever trains.
     """
     order, epoch = torch.empty(0, dtype=torch.long), -1
     for size, steps in phases:
@@ -195,7 +201,7 @@ def training_batches(data_set, phases, last_loss, generator, device):
                 epoch += 1
                 order = epoch_order(last_loss, HARD_SHARE if epoch >= HARD_FROM else 1, generator)
             rows, order = order[:BATCH_SIZE], order[BATCH_SIZE:]
-            yield rows, *batches.draw(rows, mirrored=(rows + epoch) % 2 == 0)  # each epoch mirrors the other half
+            yield batches.draw(rows, mirrored=(rows + epoch) % 2 == 0)  # each epoch mirrors the other half
 
 
 def make_optimizers(model, n_steps, whitening_steps):
@@ -241,16 +247,14 @@ class FlopMeter:
 def evaluate(model, data_set, normalise, machine, chunk=250):
     """Mean cross entropy, accuracy, and the accuracy of the mean over six views."""
     model.eval()
-    logits, averaged = [], []
+    resident, views = machine.resident(data_set), []
     for start in range(0, data_set.num_examples, chunk):
-        x = normalise(images_of(data_set, slice(start, start + chunk)).to(machine.device))
+        x, _ = resident.raw_at(slice(start, start + chunk))
         with machine.autocast():
-            direct, mean = six_views(model, x)
-        logits.append(direct.cpu())
-        averaged.append(mean.cpu())
+            views.append(torch.stack(six_views(model, normalise(x.contiguous(memory_format=torch.channels_last)))))
     model.train()
     labels = torch.from_numpy(data_set.labels)
-    logits, averaged = torch.cat(logits), torch.cat(averaged)
+    logits, averaged = torch.cat(views, 1).cpu()  # the one look at the device
     loss = F.cross_entropy(logits, labels).item()
     return loss, accuracy(logits, labels).item(), accuracy(averaged, labels).item()
 
@@ -285,7 +289,7 @@ def train(flags):
             loss, plain, views[data_set] = evaluate(model, data_set, normalise, machine)
         return loss, plain
 
-    last_loss = torch.full((train_set.num_examples,), torch.inf)
+    last_loss = torch.full((train_set.num_examples,), torch.inf, device=machine.device)
     batches = training_batches(train_set, phases, last_loss, generator, machine.device)
     with Run(flags, machine, data, evaluate=evaluate_once, max_steps=n_steps, model=model) as run:
         for _, (rows, x, y) in zip(run.steps(), batches, strict=True):
@@ -302,7 +306,7 @@ def train(flags):
                 sgd.step()
             for scheduler in schedulers:
                 scheduler.step()
-            last_loss[rows] = losses.detach().float().cpu()
+            last_loss[rows] = losses.detach().float()
             run.after_step(losses.mean(), accuracy(logits, y))
 
         rates.append(matrix_product_rate(machine))

@@ -1,13 +1,13 @@
 """The best MLP's ingredients: whitening, the local start, affine augmentation, the L1 penalty, pruned weights."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from conftest import assert_same_run, failing_run, read_checkpoint
 from test_resume import interrupt
+from test_training import ranks
 
 import cifar10_utils
 from experiments import best_mlp
@@ -160,10 +160,7 @@ def test_affine_augmentation_moves_a_plane_to_a_plane(along):
 
 def test_the_processes_deform_the_batch_of_a_single_one():
     x = torch.randn(6, 3, 32, 32)
-    one, *two = (
-        AffineAugmentation(5, SimpleNamespace(processes=SimpleNamespace(rank=rank, world_size=n), device='cpu'))(x[rank::n])
-        for rank, n in [(0, 1), (0, 2), (1, 2)]
-    )
+    one, *two = (AffineAugmentation(5, ranks(n)[rank])(x[rank::n]) for rank, n in [(0, 1), (0, 2), (1, 2)])
     assert torch.equal(one[0::2], two[0]) and torch.equal(one[1::2], two[1])
 
 

@@ -48,7 +48,7 @@ STATEFUL = {
 
 # What a run calls besides its own methods, and the step at which it is called.
 CALLED = {
-    'count': (Measurements, lambda step, *_: step),
+    'read': (Measurements, lambda step: step),
     'write_summary': (Results, lambda row, *_: row['step']),
 }
 
@@ -129,7 +129,7 @@ def test_processes_that_train_together_resume_to_the_same_bits(data_dir, tmp_pat
 @pytest.mark.parametrize('script', SCRIPTS)
 @pytest.mark.parametrize(
     'method',
-    ['after_step', 'count', '_evaluate', '_write_history', 'state_dict', 'print', 'finish', 'write_summary'],
+    ['after_step', 'read', '_evaluate', '_write_history', 'state_dict', 'print', 'finish', 'write_summary'],
 )
 def test_wherever_it_is_interrupted_a_run_continues_the_same(quick, monkeypatch, data_dir, tmp_path, script, method):
     args = STATEFUL[script].split()

@@ -46,7 +46,7 @@ def test_a_batch_is_shifted_and_mirrored_as_it_should():
     windows = {(i, top, left): bordered[i, :, top : top + 32, left : left + 32] for i, top, left in places}
     rows = torch.tensor([3, 7, 11] * 200)
     mirrored = torch.arange(600) % 2 == 0
-    x, y = drawn.draw(rows, mirrored)
+    _, x, y = drawn.draw(rows, mirrored)
     assert x.dtype == torch.uint8 and x.shape == (600, 3, 32, 32)
     assert torch.equal(y, rows % 10)
     shifts = set()

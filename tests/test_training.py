@@ -163,8 +163,11 @@ def test_how_often_it_evaluates_changes_nothing_else(quick, data_dir, tmp_path, 
     assert len({(h[-1]['step'], h[-1]['test_loss'], h[-1]['test_accuracy']) for h in histories}) == 1
 
 
-@pytest.mark.parametrize('script', SCRIPTS)
-def test_train_figures_are_means_over_the_steps_since_the_last_row(quick, monkeypatch, data_dir, tmp_path, script):
+@pytest.mark.parametrize(('max_steps', 'eval_freq'), [(5, 2), (122, 60)])  # 60: figures are read at 50 as well
+@pytest.mark.parametrize('script', SCRIPTS[:2])
+def test_train_figures_are_means_over_the_steps_since_the_last_row(
+    quick, monkeypatch, data_dir, tmp_path, script, max_steps, eval_freq
+):
     seen = []
     after_step = Run.after_step
 
@@ -173,8 +176,10 @@ def test_train_figures_are_means_over_the_steps_since_the_last_row(quick, monkey
         after_step(self, loss, accuracy)
 
     monkeypatch.setattr(Run, 'after_step', seeing)
-    history = short_run(script, data_dir, tmp_path)
-    for row, part in zip(history, (seen[0:2], seen[2:4], seen[4:5]), strict=True):
+    args = ['--max_steps', max_steps, '--eval_freq', eval_freq, '--learning_rate', 1e-4]
+    history = short_run(script, data_dir, tmp_path, *args)
+    parts = [seen[start : start + eval_freq] for start in range(0, max_steps, eval_freq)]
+    for row, part in zip(history, parts, strict=True):
         assert (row['train_loss'], row['train_accuracy']) == pytest.approx(tuple(np.mean(part, axis=0)), rel=1e-12)
 
 
@@ -383,7 +388,9 @@ def test_both_mlps_have_the_same_history_by_default(quick, easy_data_dir, tmp_pa
 
 
 def ranks(n):
-    return [SimpleNamespace(processes=SimpleNamespace(rank=rank, world_size=n), device='cpu') for rank in range(n)]
+    """The machines of n processes, as far as the order of batches and augmentation ask them."""
+    processes = [SimpleNamespace(rank=rank, world_size=n) for rank in range(n)]
+    return [SimpleNamespace(processes=one, device=torch.device('cpu')) for one in processes]
 
 
 def test_together_the_processes_see_each_example_once_an_epoch():

@@ -7,6 +7,7 @@ torch_machine        where PyTorch computes: device, precision, and the processe
 processes, torchrun  the process that trains alone, and those that train together
 hardware             what the hardware multiplies in silicon
 convolution          a faster product for small images
+batches              batches made on the device, from images that lie there as bytes
 augmentation         images that are never the same twice
 optimisers           update rules, learning-rate schedules, the moving average of the weights
 accuracy             the share of predictions that are right

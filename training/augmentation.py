@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from training.batches import send
+
 
 class Augmentation:
     """Flips images with probability 1/2, shifts each by up to an eighth of its side, blanks a square in it.
@@ -26,29 +28,32 @@ class Augmentation:
         """A new tensor of x's shape (B, C, H, W), this process's rows of the global batch."""
         B, _, H, W = x.shape
         padding = H // 8
-        flipped = self._draw(B, 2).bool()
-        top, left = self._draw(B, 2 * padding + 1), self._draw(B, 2 * padding + 1)
+        offsets = 2 * padding + 1
+        flipped, top, left, *centre = self._draw(B, 2, offsets, offsets, *([H, W] if self.cutout else []))
         wide = F.pad(x, [padding] * 4, mode=self.border)
         windows = wide.unfold(2, H, 1).unfold(3, W, 1)  # (B, C, 2 padding + 1, 2 padding + 1, H, W)
         x = windows[torch.arange(B, device=x.device), :, top, left]  # (B, C, H, W)
-        x = mirrored(x, flipped)
-        return self._cut_out(x, self.cutout * H // 32) if self.cutout else x
+        x = mirrored(x, flipped.bool())
+        return self._cut_out(x, *centre, self.cutout * H // 32) if self.cutout else x
 
-    def _cut_out(self, x, side):
-        B, _, H, W = x.shape
-        row, column = self._draw(B, H), self._draw(B, W)
+    @staticmethod
+    def _cut_out(x, row, column, side):
+        _, _, H, W = x.shape
         rows = torch.arange(H, device=x.device) - row[:, None] + side // 2  # (B, H)
         columns = torch.arange(W, device=x.device) - column[:, None] + side // 2  # (B, W)
         blank = ((rows >= 0) & (rows < side))[:, :, None] & ((columns >= 0) & (columns < side))[:, None, :]
         return x.masked_fill(blank[:, None], 0)
 
-    def _draw(self, B, high):
-        """Integers below `high`, (B,), for this process's rows."""
-        return self._mine(torch.randint(high, (B * self.machine.processes.world_size,), generator=self.generator))
+    def _draw(self, B, *highs):
+        """Integers below each of `highs`, (B,), for this process's rows."""
+        N = B * self.machine.processes.world_size
+        numbers = [torch.randint(high, (N,), generator=self.generator) for high in highs]
+        return self._mine(torch.stack(numbers, 1)).unbind(1)
 
     def _mine(self, numbers):
+        """This process's rows of numbers (N, ...), sent to the device in one piece."""
         processes = self.machine.processes
-        return numbers[processes.rank :: processes.world_size].to(self.machine.device)
+        return send(numbers[processes.rank :: processes.world_size], self.machine.device)
 
     def state_dict(self):
         return {'generator': self.generator.get_state()}

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+GPU_CHUNK = 1000
+
 
 @torch.no_grad()
 def predict_logits(model, data_set, machine, chunk=250, logits_of=None):
@@ -12,7 +14,7 @@ def predict_logits(model, data_set, machine, chunk=250, logits_of=None):
     Computed in evaluation mode, which is undone afterwards, without drawing a random number. Processes share the rows.
     Question 3's batch normalisation keeps no running statistics: with it alone the logits depend on the other rows of
     the chunk. Small chunks suit a ConvNet on a CPU, whose caches they fit better, large ones an MLP, which reads all
-    its weights for each.
+    its weights for each, and a GPU, which has no fewer than GPU_CHUNK at a time.
 
     Args:
         logits_of: function of the model and images that gives their logits; by default the model's own.
@@ -22,19 +24,17 @@ def predict_logits(model, data_set, machine, chunk=250, logits_of=None):
     try:
         processes = machine.processes
         processes.share_buffers(model)  # each process has running statistics of its own
-        logits, labels = [], []
-        for x, y in data_set.chunks(chunk):
-            mine = slice(processes.rank, None, processes.world_size)
-            x = torch.from_numpy(x[mine]).to(machine.device)
+        resident, logits = machine.resident(data_set), []
+        for rows in data_set.chunk_rows(chunk if machine.device.type == 'cpu' else max(chunk, GPU_CHUNK)):
+            x, _ = resident.at(slice(rows.start + processes.rank, rows.stop, processes.world_size))
             with machine.autocast():
                 out = (logits_of(model, x) if logits_of else model(x)).float()
-            logits.append(out.new_zeros(len(y), out.shape[1]))
-            logits[-1][mine] = out
-            labels.append(torch.from_numpy(y))
+            logits.append(out.new_zeros(rows.stop - rows.start, out.shape[1]))
+            logits[-1][processes.rank :: processes.world_size] = out
         logits = processes.sum(torch.cat(logits))
     finally:
         model.train(was_training)
-    return logits.cpu(), torch.cat(labels)
+    return logits.cpu(), torch.from_numpy(data_set.raw[1])  # the one look at the device
 
 
 def evaluate(model, data_set, machine, chunk=250, logits_of=None):

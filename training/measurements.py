@@ -1,4 +1,4 @@
-"""What a run measures: its steps and its evaluations."""
+"""What a run measures: its steps, which are read late, and its evaluations."""
 
 import math
 
@@ -12,7 +12,7 @@ class Measurements:
     """Sees to it that all losses are finite, and writes the history into the run folder.
 
     Args:
-        flags, data: of the run.
+        flags, machine, data: of the run.
         path: its folder.
         evaluate: function of a DataSet that returns (loss, accuracy).
         progress: its Progress.
@@ -23,11 +23,12 @@ class Measurements:
         RunError: if a loss is not finite.
     """
 
-    def __init__(self, flags, data, path, evaluate, progress, optimizer=None):
+    def __init__(self, flags, machine, data, path, evaluate, progress, optimizer=None):
         self.flags, self.path, self.progress, self.history = flags, path, progress, History()
         self.evaluated = {name: data[name] for name in ('validation', 'test') if data[name].num_examples}
         self.evaluate, self.tensorboard = evaluate, TensorBoard(flags, path)
         self.optimizer, self.learning_rate = optimizer, None
+        self.machine, self.unread = machine, []
 
     def start_step(self):
         """Notes the learning rate, before a scheduler changes it: that of the first group of parameters."""
@@ -36,10 +37,19 @@ class Measurements:
         else:
             self.learning_rate = getattr(self.flags, 'learning_rate', None)
 
-    def count(self, step, loss, accuracy):
+    def count(self, loss, accuracy):
         """Counts the loss and accuracy of the batch of a step."""
-        self._check(step, loss)
-        self.history.count(loss, accuracy)
+        self.unread.append((self.machine.kept(loss), self.machine.kept(accuracy)))
+
+    def read(self, step):
+        """Reads what was counted up to this step; every process does so at the same steps."""
+        losses, accuracies = zip(*self.unread, strict=True)
+        figures = self.machine.read([*losses, *accuracies])
+        n = len(self.unread)
+        for i, (loss, accuracy) in enumerate(zip(figures[:n], figures[n:], strict=True)):
+            self._check(step - n + 1 + i, loss)
+            self.history.count(loss, accuracy)
+        self.unread = []
 
     def add_row(self, step):
         """Evaluates after a step, and adds a row to the history."""

@@ -29,9 +29,12 @@ class NumpyMachine:
         started: time at which the run began, by time.perf_counter.
         compute: what the numbers of a run depend on besides its flags.
         checkpoint: name of the file that holds the state of a run.
+        kept: function that makes of a scalar what can be kept until it is read.
+        read_every: steps after which scalars are read.
     """
 
-    processes, compute, checkpoint = Alone(), {}, 'checkpoint.npz'
+    processes, compute, checkpoint, read_every = Alone(), {}, 'checkpoint.npz', 1
+    kept = float
 
     def __init__(self, flags):
         self.started = time.perf_counter()
@@ -49,9 +52,9 @@ class NumpyMachine:
         """All examples in file order, as next_batch gives them, at most `size` at a time."""
         return ((x.astype(self.dtype, copy=False), y) for x, y in data_set.chunks(size))
 
-    def read(self, *values):
-        """Scalars as floats."""
-        return [float(value) for value in values]
+    def read(self, figures):
+        """What was kept, as floats, which it is."""
+        return figures
 
     random_state = staticmethod(numpy_random_state)
     set_random_state = staticmethod(set_numpy_random_state)

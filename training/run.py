@@ -16,8 +16,6 @@ from training.storage import Storage
 class Run:
     """Keeps all that has a state: hands out the batches of the steps that are left, logs, evaluates, saves, resumes.
 
-    A context, left once the run has finished, or when anything has ended it.
-
     Args:
         flags: parsed flags.
         machine: a NumpyMachine or a TorchMachine.
@@ -40,7 +38,7 @@ class Run:
         self.progress = Progress(flags.batch_size, self.max_steps, machine.started)
         self.storage = Storage(flags, machine, data, {'run': self, 'cost': self.progress} | parts, self.print)
         self.path, self.is_writer = self.storage.path, machine.processes.rank == 0
-        self.measured = Measurements(flags, data, self.path, evaluate, self.progress, parts.get('optimizer'))
+        self.measured = Measurements(flags, machine, data, self.path, evaluate, self.progress, parts.get('optimizer'))
         self.signals = Signals()
 
     @property
@@ -83,9 +81,11 @@ class Run:
     def after_step(self, loss, accuracy):
         """Counts a step with the loss and accuracy of its batch; logs, evaluates and saves when that is due."""
         self.step += 1
-        self.progress.count()
-        loss, accuracy, signal = self.machine.read(loss, accuracy, self.signals.received or 0)
-        self.measured.count(self.step, loss, accuracy)
+        self.measured.count(loss, accuracy)
+        signal = self.machine.processes.largest(int(self.signals.received or 0))
+        if signal or self._is_evaluation_due() or self.step % self.machine.read_every == 0:
+            self.measured.read(self.step)
+        self.progress.count()  # now, when a device has done what it was given to do
         if signal:
             self.storage.checkpoints.save()
             raise Interrupted(self.signals.received or SIGTERM)  # or another process has received it

@@ -5,11 +5,13 @@ import io
 import os
 import sys
 import time
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import nn
 
+from training.batches import Resident
 from training.convolution import use_matrix_products
 from training.errors import UsageError
 from training.files import checked_archive
@@ -17,6 +19,9 @@ from training.hardware import has_bf16
 from training.numpy_machine import numpy_random_state, set_numpy_random_state
 from training.processes import Alone
 from training.torchrun import Together
+
+# A GPU that is asked for a number has to finish first all that it was given to do.
+READ_EVERY = 50
 
 
 class TorchMachine:
@@ -28,12 +33,13 @@ class TorchMachine:
         processes: Together, or Alone.
         started: time at which the run began, by time.perf_counter.
         checkpoint: name of the file that holds the state of a run.
+        read_every: steps after which scalars are read.
     Raises:
         UsageError: if the device is not there, or batch_size is no multiple of the number of processes.
         RunError: if the processes do not find each other.
     """
 
-    checkpoint = 'checkpoint.pt'
+    checkpoint, read_every = 'checkpoint.pt', READ_EVERY
 
     def __init__(self, flags):
         self.started = time.perf_counter()
@@ -46,6 +52,7 @@ class TorchMachine:
         if flags.batch_size % n:
             raise UsageError(f'--batch_size must be a multiple of the {n} processes: {flags.batch_size}')
         self.processes.meet(self.device)
+        self._resident = WeakKeyDictionary()
 
     def __str__(self):
         n = self.processes.world_size
@@ -95,13 +102,22 @@ class TorchMachine:
 
     def next_batch(self, data_set, batch_size):
         """This process's rows of the next global batch, on its device: images (B, 3, 32, 32) and labels (B,)."""
-        x, y = data_set.next_batch(batch_size, self.processes.rank, self.processes.world_size)
-        return torch.from_numpy(x).to(self.device), torch.from_numpy(y).to(self.device)
+        rows = data_set.next_rows(batch_size, self.processes.rank, self.processes.world_size)
+        return self.resident(data_set).at(rows)
 
-    def read(self, *values):
-        """Scalars as floats, the means over the processes."""
-        scalars = [torch.as_tensor(value, dtype=torch.float32, device=self.device) for value in values]
-        return self.processes.mean(torch.stack(scalars).detach()).tolist()
+    def resident(self, data_set):
+        """The DataSet's images on the device, where they come with the first use."""
+        if data_set not in self._resident:
+            self._resident[data_set] = Resident(data_set, self.device)
+        return self._resident[data_set]
+
+    def kept(self, value):
+        """A scalar as it can be kept until it is read: without the graph that has led to it."""
+        return torch.as_tensor(value, dtype=torch.float32, device=self.device).detach()
+
+    def read(self, figures):
+        """What was kept, as floats, the means over the processes: one look at the device, however many they are."""
+        return self.processes.mean(torch.stack(figures)).tolist()
 
     def random_state(self):
         """The states of NumPy's and torch's random numbers; torch's for every process, since they differ."""

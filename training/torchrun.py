@@ -24,7 +24,7 @@ class Together(Alone):
         if dist.is_initialized():
             return
         try:
-            dist.init_process_group('nccl' if device.type == 'cuda' else 'gloo')
+            dist.init_process_group('cpu:gloo,cuda:nccl' if device.type == 'cuda' else 'gloo')
         except (ValueError, dist.DistError) as error:
             reason = ' '.join(str(error).split())
             remedy = 'start them with torchrun --nproc_per_node, or unset WORLD_SIZE to train alone'
@@ -37,6 +37,11 @@ class Together(Alone):
         values = [None] * self.world_size
         dist.all_gather_object(values, value)
         return values
+
+    def largest(self, number):
+        numbers = torch.tensor(number)
+        dist.all_reduce(numbers, dist.ReduceOp.MAX)
+        return numbers.item()
 
     def mean(self, values):
         return self.sum(values) / self.world_size
