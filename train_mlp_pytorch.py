@@ -65,9 +65,10 @@ def train(flags):
     cross_entropy = nn.CrossEntropyLoss(label_smoothing=flags.label_smoothing)
     optimizer = make_optimizer(flags, model)
     scheduler = make_scheduler(flags, optimizer, number_of_steps(flags, data))
+    scaler = machine.scaler()
     ema = make_ema(flags.ema, model)
     averaged = ema.module if ema else model
-    state = {'model': model, 'augment': augment, 'optimizer': optimizer, 'scheduler': scheduler, 'ema': ema}
+    state = dict(model=model, augment=augment, optimizer=optimizer, scheduler=scheduler, scaler=scaler, ema=ema)
 
     with Run(flags, machine, data, evaluate=lambda part: evaluate(averaged, part, machine, 1000), **state) as run:
         for x, y in run.batches():  # (B, 3, 32, 32), (B,)
@@ -76,8 +77,9 @@ def train(flags):
                 logits = network(x)  # (B, 10)
                 loss = cross_entropy(logits, y)
             optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
             scheduler.step()
             if ema:
                 ema.update_parameters(model)

@@ -91,7 +91,8 @@ def train(flags):
     cross_entropy = nn.CrossEntropyLoss(label_smoothing=LABEL_SMOOTHING)
     optimizer = make_optimizer(model, flags.learning_rate)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_steps)
-    state = {'model': model, 'augment': augment, 'optimizer': optimizer, 'scheduler': scheduler}
+    scaler = machine.scaler()
+    state = dict(model=model, augment=augment, optimizer=optimizer, scheduler=scheduler, scaler=scaler)
 
     with Run(flags, machine, data, evaluate=lambda part: evaluate(model, part, machine), **state) as run:
         for x, y in run.batches():  # (B, 3, 32, 32), (B,)
@@ -105,9 +106,10 @@ def train(flags):
                 logits = network(x)  # (B, 10)
                 loss = cross_entropy(logits, y)
             optimizer.zero_grad()
-            loss.backward()
+            scaler.scale(loss).backward()
             with machine.autocast():  # Muon multiplies matrices
-                optimizer.step()
+                scaler.step(optimizer)
+            scaler.update()
             scheduler.step()
             run.after_step(loss, accuracy(logits, y))
 

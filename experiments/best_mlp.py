@@ -227,9 +227,10 @@ def train(flags):
     cross_entropy = nn.CrossEntropyLoss(label_smoothing=flags.label_smoothing)
     optimizer = torch.optim.Adam(model.parameters(), flags.learning_rate, fused=machine.device.type != 'mps')
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, flags.learning_rate, n_steps, cycle_momentum=False)
+    scaler = machine.scaler()
     ema = make_ema(flags.ema, model)
     averaged = ema.module if ema else model
-    state = {'model': model, 'augment': augment, 'optimizer': optimizer, 'scheduler': scheduler, 'ema': ema}
+    state = dict(model=model, augment=augment, optimizer=optimizer, scheduler=scheduler, scaler=scaler, ema=ema)
 
     def evaluate_checked(data_set):
         check_weights(weights, run.step)
@@ -242,8 +243,9 @@ def train(flags):
                 logits = network(x)  # (B, 10)
                 loss = cross_entropy(logits, y)
             optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
             if flags.l1_penalty:
                 soft_threshold_(weights, flags.l1_penalty * scheduler.get_last_lr()[0])
             if flags.prune_below:

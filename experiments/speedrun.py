@@ -282,6 +282,7 @@ def train(flags):
 
     model = make_model(train_set, normalise, machine)
     muon, sgd, schedulers = make_optimizers(model, n_steps, whitening_steps)
+    scaler = machine.scaler()
     flops, views = FlopMeter(), {}
 
     def evaluate_once(data_set):
@@ -300,10 +301,11 @@ def train(flags):
                     logits = model(normalise(x))  # (B, 10)
                     losses = F.cross_entropy(logits, y, label_smoothing=LABEL_SMOOTHING, reduction='none')
                 model.zero_grad()
-                losses.sum().backward()
+                scaler.scale(losses.sum()).backward()
                 with machine.autocast():
-                    muon.step()
-                sgd.step()
+                    scaler.step(muon)
+                scaler.step(sgd)
+                scaler.update()
             for scheduler in schedulers:
                 scheduler.step()
             last_loss[rows] = losses.detach().float()

@@ -3,13 +3,17 @@
 import torch
 
 
-def has_bf16(device):
-    """Whether the hardware multiplies bfloat16 matrices in silicon: AVX512-BF16 or AMX, Ampere GPUs or newer."""
+def fastest_precision(device):
+    """The precision in which the hardware multiplies matrices fastest and networks still learn.
+
+    'bf16' where silicon multiplies bfloat16: AVX512-BF16 or AMX, Ampere GPUs or newer; 'fp16' on the GPUs before them
+    that multiply float16 in silicon, Volta and Turing; 'fp32' elsewhere.
+    """
     if device.type == 'cuda':
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    if device.type != 'cpu':
-        return False
-    return cpu_has('avx512_bf16') or cpu_has('amx_bf16')
+        capability = torch.cuda.get_device_capability(device)
+        return 'bf16' if capability >= (8, 0) else 'fp16' if capability >= (7, 0) else 'fp32'
+    has_bf16 = device.type == 'cpu' and (cpu_has('avx512_bf16') or cpu_has('amx_bf16'))
+    return 'bf16' if has_bf16 else 'fp32'
 
 
 def cpu_has(feature):

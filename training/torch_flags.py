@@ -43,7 +43,7 @@ def add_machine_flags(parser, precision):
     group = parser.add_argument_group('machine')
     add = group.add_argument
     add('--device', choices=['auto', 'cpu', 'cuda', 'mps'], default='auto', help='where to compute')
-    add('--precision', choices=['auto', 'fp32', 'bf16'], default=precision, help='of the matrix products')
+    add('--precision', choices=['auto', 'fp32', 'bf16', 'fp16'], default=precision, help='of the matrix products')
     return group
 
 

@@ -15,7 +15,7 @@ from training.batches import Resident
 from training.convolution import use_matrix_products
 from training.errors import UsageError
 from training.files import checked_archive
-from training.hardware import has_bf16
+from training.hardware import fastest_precision
 from training.numpy_machine import numpy_random_state, set_numpy_random_state
 from training.processes import Alone
 from training.torchrun import Together
@@ -29,13 +29,13 @@ class TorchMachine:
 
     Attributes:
         device: torch.device.
-        precision: 'fp32' or 'bf16'.
+        precision: 'fp32', 'bf16' or 'fp16'.
         processes: Together, or Alone.
         started: time at which the run began, by time.perf_counter.
         checkpoint: name of the file that holds the state of a run.
         read_every: steps after which scalars are read.
     Raises:
-        UsageError: if the device is not there, or batch_size is no multiple of the number of processes.
+        UsageError: if the device or the precision is not to be had, or batch_size is no multiple of the processes.
         RunError: if the processes do not find each other.
     """
 
@@ -77,7 +77,9 @@ class TorchMachine:
         return torch.device('cuda', local_rank)
 
     def _precision(self, name):
-        return name if name != 'auto' else 'bf16' if has_bf16(self.device) else 'fp32'
+        if name == 'fp16' and self.device.type == 'mps':
+            raise UsageError('--precision fp16 is for cuda and cpu, not for mps: take bf16 or fp32')
+        return name if name != 'auto' else fastest_precision(self.device)
 
     @property
     def compute(self):
@@ -86,7 +88,12 @@ class TorchMachine:
 
     def autocast(self):
         """Context in which matrix products are computed in this machine's precision."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == 'bf16')
+        dtype = torch.float16 if self.precision == 'fp16' else torch.bfloat16
+        return torch.autocast(self.device.type, dtype, enabled=self.precision != 'fp32')
+
+    def scaler(self):
+        """What scales the loss, as float16 would lose small gradients, and its gradients back; else it does nothing."""
+        return torch.amp.GradScaler(self.device.type, enabled=self.precision == 'fp16')
 
     @property
     def memory_format(self):
