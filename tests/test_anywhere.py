@@ -171,6 +171,21 @@ def test_no_script_takes_its_docstring_for_granted():
                 assert not isinstance(used, ast.Name) or used.id != '__doc__', f'{path}:{node.lineno}'
 
 
+@pytest.mark.parametrize('name', ['WORLD_SIZE', 'RANK', 'LOCAL_RANK', 'LOCAL_WORLD_SIZE'])
+def test_a_batch_system_that_says_no_number(quick, monkeypatch, capsys, data_dir, tmp_path, name):
+    """As from WORLD_SIZE=$SLURM_NTASKS where there is none."""
+    monkeypatch.setenv('WORLD_SIZE', '2' if name == 'RANK' else '')
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
+    monkeypatch.setattr(torch.cuda, 'set_device', lambda device: None)
+    device = ['--device', 'cuda' if name == 'LOCAL_RANK' else 'cpu']
+    monkeypatch.setenv(name, 'many')
+    status, line = failing_short_run(capsys, 'train_mlp_pytorch', data_dir, tmp_path / 'run', *device)
+    assert status == 2 and f"{name} in the environment must be a whole number, got 'many'" in line
+    if name == 'WORLD_SIZE':
+        monkeypatch.setenv(name, '')
+        assert short_run('train_mlp_pytorch', data_dir, tmp_path / 'alone', *device)
+
+
 @pytest.mark.parametrize('script', SCRIPTS[1:])
 def test_a_world_size_that_was_left_in_the_environment(quick, monkeypatch, capsys, data_dir, tmp_path, script):
     for name in ('RANK', 'MASTER_ADDR', 'MASTER_PORT'):

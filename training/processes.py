@@ -1,6 +1,20 @@
 """The processes that train together, seen from one that trains alone."""
 
-from training.errors import RunError
+import os
+
+from training.errors import RunError, UsageError
+
+
+def told(name, default):
+    """The whole number that torchrun told its processes under this name in the environment.
+
+    Raises:
+        UsageError: if it is none.
+    """
+    text = os.environ.get(name) or str(default)
+    if not text.isdecimal():
+        raise UsageError(f'{name} in the environment must be a whole number, got {text!r}: unset it to train alone')
+    return int(text)
 
 
 class Alone:

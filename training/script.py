@@ -29,7 +29,7 @@ def run_script(main, flags):
         status, message = 130, f'interrupted{_how_to_go_on(flags)}'
     except Interrupted as error:
         status = 128 + error.signal
-        if os.environ.get('RANK', '0') == '0':  # all processes end so, and one line is enough
+        if (os.environ.get('RANK') or '0') == '0':  # all processes end so, and one line is enough
             message = f'{error}{_how_to_go_on(flags)}'
     except Exception as error:
         status, message = _verdict(error, flags)

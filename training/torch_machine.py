@@ -2,7 +2,6 @@
 
 import ctypes
 import io
-import os
 import sys
 import time
 from weakref import WeakKeyDictionary
@@ -17,7 +16,7 @@ from training.errors import UsageError
 from training.files import checked_archive
 from training.hardware import fastest_precision
 from training.numpy_machine import numpy_random_state, set_numpy_random_state
-from training.processes import Alone
+from training.processes import Alone, told
 from training.torchrun import Together
 
 # A GPU that is asked for a number has to finish first all that it was given to do.
@@ -43,7 +42,7 @@ class TorchMachine:
 
     def __init__(self, flags):
         self.started = time.perf_counter()
-        self.processes = Together() if int(os.environ.get('WORLD_SIZE', 1)) > 1 else Alone()
+        self.processes = Together() if told('WORLD_SIZE', 1) > 1 else Alone()
         self.device = self._device(flags.device)
         self.precision = self._precision(flags.precision)
         torch.backends.cudnn.allow_tf32 = self.precision != 'fp32'  # it would round float32 to 10 bits
@@ -61,7 +60,7 @@ class TorchMachine:
 
     def _device(self, name):
         found = {
-            'cuda': torch.cuda.device_count() >= int(os.environ.get('LOCAL_WORLD_SIZE', 1)),  # the same answer for all
+            'cuda': torch.cuda.device_count() >= told('LOCAL_WORLD_SIZE', 1),  # the same answer for all
             'mps': torch.backends.mps.is_available()
             and self.processes.world_size == 1,  # it cannot average over processes
             'cpu': True,
@@ -72,7 +71,7 @@ class TorchMachine:
             raise UsageError(f'--device {name} is not to be had for each process here; auto takes what there is')
         if name != 'cuda':
             return torch.device(name)
-        local_rank = int(os.environ.get('LOCAL_RANK', 0))
+        local_rank = told('LOCAL_RANK', 0)
         torch.cuda.set_device(local_rank)
         return torch.device('cuda', local_rank)
 

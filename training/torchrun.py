@@ -4,21 +4,19 @@ They draw the same global batch order and each takes every N-th row of it, so th
 the averaged gradients are those of the whole batch.
 """
 
-import os
-
 import torch
 import torch.distributed as dist
 from torch import nn
 
 from training.errors import RunError
-from training.processes import Alone
+from training.processes import Alone, told
 
 
 class Together(Alone):
     """One of several processes; what Alone answers itself, all are asked, each at the same place of its program."""
 
     def __init__(self):
-        self.rank, self.world_size = int(os.environ.get('RANK', 0)), int(os.environ['WORLD_SIZE'])
+        self.rank, self.world_size = told('RANK', 0), told('WORLD_SIZE', 1)
 
     def meet(self, device):
         if dist.is_initialized():
