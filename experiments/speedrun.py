@@ -67,8 +67,7 @@ def parse_flags(argv=None):
 
 def matrix_product_rate(machine, side=2048):
     """GFLOP/s of a product of two square matrices in the precision of the convolutions: what could be reached."""
-    dtype = torch.bfloat16 if machine.precision == 'bf16' else torch.float32
-    a = torch.randn(side, side, generator=torch.Generator().manual_seed(0)).to(machine.device, dtype)
+    a = torch.randn(side, side, generator=torch.Generator().manual_seed(0)).to(machine.device, machine.dtype)
 
     def products(n):
         for _ in range(n):
@@ -137,7 +136,7 @@ def images_of(data_set, rows):
 
 
 class Batches:
-    """Training batches at one image size: uint8 images with a mirrored border, of which a window is drawn.
+    """Training batches at one image size: of each image a window that reaches over the edge, where it sees a mirror.
 
     Args:
         data_set: a DataSet.
@@ -149,10 +148,7 @@ class Batches:
         images = images_of(data_set, slice(None))
         if size != images.shape[2]:
             images = F.interpolate(images, size=size, mode='bilinear', antialias=True)
-        bordered = np.pad(
-            images.permute(0, 2, 3, 1).numpy(), [(0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0)], 'reflect'
-        )
-        self.images = torch.from_numpy(bordered).to(device)  # (N, size + 2 SHIFT, size + 2 SHIFT, 3)
+        self.images = images.permute(0, 2, 3, 1).contiguous().to(device)  # (N, size, size, 3)
         self.labels = torch.from_numpy(data_set.labels).to(device)
         self.size, self.generator, self.device = size, generator, device
 
@@ -163,13 +159,18 @@ class Batches:
             on the device: rows, images, uint8 (B, 3, size, size), and labels (B,).
         """
         pixels = torch.arange(self.size)
-        top, left = torch.randint(2 * SHIFT + 1, (2, len(rows), 1), generator=self.generator)
-        down = top + pixels  # (B, size)
-        across = left + torch.where(mirrored[:, None], pixels.flip(0), pixels)
+        top, left = torch.randint(-SHIFT, SHIFT + 1, (2, len(rows), 1), generator=self.generator)
+        down = self.reflected(top + pixels)  # (B, size)
+        across = self.reflected(left + torch.where(mirrored[:, None], pixels.flip(0), pixels))
         places = send(torch.cat([rows[:, None], down, across], 1), self.device)  # in one piece
         rows, down, across = places[:, 0], places[:, 1 : 1 + self.size], places[:, 1 + self.size :]
         x = self.images[rows[:, None, None], down[:, :, None], across[:, None, :]]  # (B, size, size, 3)
         return rows, x.permute(0, 3, 1, 2), self.labels[rows]
+
+    def reflected(self, places):
+        """Places beyond an edge as the mirror on the outermost pixel shows them."""
+        last = self.size - 1
+        return last - (last - places.abs()).abs()
 
 
 def make_model(train_set, normalise, machine):

@@ -85,10 +85,14 @@ class TorchMachine:
         """What the numbers of a run depend on besides its flags."""
         return {'device': self.device.type, 'precision': self.precision, 'processes': self.processes.world_size}
 
+    @property
+    def dtype(self):
+        """In which the factors of matrix products are."""
+        return {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}[self.precision]
+
     def autocast(self):
         """Context in which matrix products are computed in this machine's precision."""
-        dtype = torch.float16 if self.precision == 'fp16' else torch.bfloat16
-        return torch.autocast(self.device.type, dtype, enabled=self.precision != 'fp32')
+        return torch.autocast(self.device.type, self.dtype, enabled=self.precision != 'fp32')
 
     def scaler(self):
         """What scales the loss, as float16 would lose small gradients, and its gradients back; else it does nothing."""
