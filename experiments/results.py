@@ -1,4 +1,4 @@
-"""Turn results/ into RESULTS.md, the tables of the README and their pictures: python experiments/results.py
+"""Turn results/ into RESULTS.md, the tables of README and docs/, and their pictures: python experiments/results.py
 
 results/NAME/seedS/ holds config.json, history.csv and summary.json of a run. A row of a table is a NAME: mean and
 standard deviation over its seeds of the accuracy at the last step, and the shortest wall time, the one that other work
@@ -221,12 +221,38 @@ def outputs(folder):
     return found
 
 
-def readme(text):
-    """The README with the table of results/ and the output of benchmarks and checks in their places."""
-    text = filled(text, 'results', table([HEADER, *map(row, names())]) + '\n')
-    for folder in PRINTED:
-        text = filled(text, folder, outputs(folder))
-    return filled(text, 'precisions', precisions())
+def duration(seconds):
+    """In the unit that says most."""
+    return f'{seconds:.0f} s' if seconds < 100 else f'{seconds / 60:.0f} min'
+
+
+def front_row(name):
+    """A row of the README's table."""
+    (_, summaries, _), (config, quickest) = zip(*runs(name), strict=True), fastest(name)
+    title, _, question = NETWORKS[name].title.partition(' (')
+    accuracy, command = percent(summaries, 'test_accuracy'), f'`{shared_command(config)}`'
+    return [title, question.rstrip(')'), accuracy, duration(quickest['seconds']), command]
+
+
+def front():
+    """The README's table, and what its figures mean."""
+    rows = [['network', 'question', 'test accuracy %', 'time', 'command'], *map(front_row, names())]
+    return table(rows) + '\n'
+
+
+BLOCKS = {
+    'README.md': {'results': front},
+    'docs/benchmarks.md': {'benchmarks': lambda: outputs('benchmarks'), 'precisions': precisions},
+    'docs/reliability.md': {'checks': lambda: outputs('checks')},
+}
+
+
+def page(name):
+    """The text of a page with what results/ hold in its blocks."""
+    text = (ROOT / name).read_text(encoding='utf-8')
+    for block, content in BLOCKS[name].items():
+        text = filled(text, block, content())
+    return text
 
 
 RESULTS = """# Results
@@ -330,8 +356,8 @@ def plot(path):
 
 def main():
     argparse.ArgumentParser(description=(__doc__ or '').partition('\n')[0]).parse_args()
-    path = ROOT / 'README.md'
-    path.write_text(readme(path.read_text(encoding='utf-8')), encoding='utf-8')
+    for name in BLOCKS:
+        (ROOT / name).write_text(page(name), encoding='utf-8')
     (ROOT / 'RESULTS.md').write_text(results_page(), encoding='utf-8')
     plot(ROOT / 'docs' / 'results.png')
     flops_figure((7, 3.4)).savefig(ROOT / 'docs' / 'flops.png', dpi=120)

@@ -4,8 +4,8 @@
     python tests/make_mistakes.py bessel_variance --jobs 2     # some by name, two at a time
 
 A mistake is one that people make, and that no tool would. The test that the table names is tried first; unittests.py
-and tests/ follow, but for the tests of README and report, and for the one of the table, which notices any change. A
-test that never ends catches its mistake too, and what is printed says so.
+and tests/ follow, but for the tests of the pages and the report, and for the one of the table, which notices any
+change. A test that never ends catches its mistake too, and what is printed says so.
 
 Prints a Markdown table. Exits with 1 if a mistake is not caught or no longer fits the code.
 """
@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 TABLE = Path(__file__).with_name('mistakes.txt')
 ROOT = Path(__file__).resolve().parent.parent
-ALL_TESTS = ['tests', *(f'--ignore=tests/test_{name}.py' for name in ('readme', 'report', 'mistakes'))]
+ALL_TESTS = ['tests', *(f'--ignore=tests/test_{name}.py' for name in ('docs', 'results', 'report', 'mistakes'))]
 SHORT, LONG = 600, 3600  # seconds, far more than one test and all of them take, so that what takes longer hangs
 
 

@@ -1,27 +1,23 @@
-"""The README promises what is there: its figures are those of results/, its links and flags exist."""
+"""The figures of README.md, RESULTS.md and docs/ are those of results/, computed as they say."""
 
 import json
-import re
 import statistics
 import sys
 from pathlib import Path
 
 import pytest
 
-import train_convnet_pytorch
-import train_mlp_numpy
-import train_mlp_pytorch
 from training.folder import NOT_COMPUTED_WITH
 
 ROOT = Path(__file__).resolve().parent.parent
-README = (ROOT / 'README.md').read_text(encoding='utf-8')
 sys.path.insert(0, str(ROOT / 'experiments'))
 import results  # noqa: E402
 from experiments import best_convnet  # noqa: E402
 
 
-def test_the_table_is_what_results_hold():
-    assert results.readme(README) == README, 'run python experiments/results.py'
+@pytest.mark.parametrize('name', results.BLOCKS)
+def test_a_page_shows_what_results_hold(name):
+    assert results.page(name) == (ROOT / name).read_text(encoding='utf-8'), 'run python experiments/results.py'
 
 
 def test_the_results_page_is_what_results_hold():
@@ -121,48 +117,3 @@ def test_operations_of_muon_are_counted_as_on_paper():
 
 def test_the_numpy_run_stays_within_400_mb():
     assert all(summary['peak_memory_mb'] <= 400 for _, summary, _ in results.runs('mlp_numpy'))
-
-
-def flags_of(*scripts):
-    return {f'--{name}' for script in scripts for name in vars(script.parse_flags([]))}
-
-
-def test_every_flag_in_the_text_exists():
-    text = README.split('<!-- end of results -->')[1]
-    known = flags_of(train_mlp_numpy, train_mlp_pytorch, train_convnet_pytorch)
-    known |= {
-        '--help',
-        '--checkpoint',
-        '--nproc_per_node',
-        '--max_restarts',
-        '--repeats',
-        '--usual',
-        '--no-install-recommends',
-    }
-    known |= {'--question', '--csv', '--json', '--seconds', '--memory'}  # check_solution.py
-    known |= {'--rm', '--network', '--read-only', '--tmpfs'}  # docker
-    assert set(re.findall(r'--[a-z][\w-]+', text)) <= known
-
-
-def test_every_flag_stands_in_the_text_where_it_belongs():
-    text = README.partition('## Flags')[2].partition('## Data')[0]
-    cells = [line.split('|')[2:5] for line in text.splitlines() if line.startswith('| ')]
-    everywhere, in_both, single = (set(re.findall(r'--\w+', ' '.join(column))) for column in zip(*cells, strict=True))
-    numpy, mlp, convnet = map(flags_of, (train_mlp_numpy, train_mlp_pytorch, train_convnet_pytorch))
-    assert everywhere == numpy & mlp & convnet
-    assert in_both == (mlp & convnet) - everywhere
-    assert single == (numpy | mlp | convnet) - everywhere - in_both
-
-
-def test_every_link_leads_to_a_file():
-    links = re.findall(r'\]\((?!http)([^)#]+)\)', README)
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
-
-
-def test_requirements_are_explained():
-    text = README.partition('## Dependencies')[2]
-    for file in ('requirements.txt', 'requirements-dev.txt'):
-        for line in (ROOT / file).read_text().splitlines():
-            if not line.startswith('-r'):
-                assert re.search(rf'\b{re.split("[><=]", line)[0]}\b', text), line
