@@ -1,7 +1,7 @@
 """Print a table of finished runs: python experiments/table.py runs/*
 
-Each row gives the figures of the run's last step, never those of its best one. Folders NAME/seedN are one row, NAME,
-with mean and standard deviation over the seeds.
+Each row gives the figures of the run's last step, never those of its best one. Folders NAME/seedN are one row,
+NAME/seed*, with mean and standard deviation over the seeds. Each folder holds the curves of its run, curves.png.
 """
 
 import json
@@ -16,7 +16,7 @@ from training.flags import ArgumentParser
 from training.folder import NOT_COMPUTED_WITH
 from training.script import run_script
 
-HEADER = ['run', 'data set', 'test accuracy %', 'test loss', 'steps', 'seconds', 'memory MB', 'seeds', 'curves']
+HEADER = ['run', 'data set', 'test accuracy %', 'test loss', 'steps', 'seconds', 'memory MB', 'seeds']
 SEED = r'seed\d+'
 
 
@@ -48,7 +48,7 @@ def row(runs):
     accuracy, loss, steps, seconds, memory = zip(*figures, strict=True)
     several = len(runs) > 1 or re.fullmatch(SEED, runs[0].name)
     return [
-        runs[0].parent.name if several else runs[0].name,
+        str(runs[0].parent / 'seed*' if several else runs[0]),
         flags[0].get('dataset', ''),
         mean_and_deviation([100 * value for value in accuracy], 2),
         mean_and_deviation(loss, 3),
@@ -56,7 +56,6 @@ def row(runs):
         mean_and_deviation(seconds, 1),
         f'{max(memory)}' if all(memory) else '',
         f'{len(runs)}' if several else '',
-        str(runs[0].parent / 'seed*' / 'curves.png' if len(runs) > 1 else runs[0] / 'curves.png'),
     ]
 
 
