@@ -29,6 +29,17 @@ NETWORKS = {
     'speedrun': Row('experiments/speedrun.py', seeds=5, title='speedrun'),
 }
 
+# A network's colour in every picture of the repo: colour-blind readers tell them apart too, and lines may be thin.
+COLORS = {
+    'mlp_numpy': '#d97a3a',
+    'mlp_pytorch': '#12436d',
+    'convnet_pytorch': '#2a9d8f',
+    'mlp_best': '#b5306a',
+    'convnet_best': '#7b5ea7',
+    'speedrun': '#333333',
+}
+TRAINING_COLOR = '0.6'  # of the training batches, beside the network's own of the test set
+
 # Question 2's default run with one modification at a time, its learning rate found anew on the validation split:
 # flags, why it was tried, what came of it.
 SINGLE = {

@@ -1,11 +1,20 @@
-"""README.md and docs/ promise what is there: files, flags, reasons."""
+"""README.md and docs/ promise what is there: files, flags, reasons, lines of Python that run; README stays short."""
 
+import json
+import math
 import re
+import sys
 
+import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, SHORT
+from PIL import Image
 
+import train_mlp_numpy
 from docs import flags
+
+sys.path.insert(0, str(ROOT / 'experiments'))
+import table
 
 PAGES = ['README.md', *(f'docs/{path.name}' for path in sorted((ROOT / 'docs').glob('*.md')))]
 
@@ -60,3 +69,54 @@ def test_requirements_are_explained(file):
     packages = {package for cell in explained for package in cell.split(', ')} - {'package'}
     needed = {re.split('[><=]', line)[0] for line in text_of(file).splitlines()}
     assert needed <= packages
+
+
+def test_the_readme_is_a_page_that_a_newcomer_finishes():
+    lines = text_of('README.md').splitlines()
+    assert len(lines) <= 180
+    assert [line for line in lines if len(line) > (110 if line.startswith('|') else 120)] == []
+    screen = lines[:25]
+    picture, clone, demo, activate = (
+        next(i for i, line in enumerate(screen) if line.startswith(start))
+        for start in ('![', 'git clone ', 'make demo ', '. .venv/bin/activate')
+    )
+    assert picture < clone < demo < activate
+
+
+def test_make_has_the_targets_that_the_pages_name():
+    targets = set(re.findall(r'^(\w+):', text_of('Makefile'), re.MULTILINE))
+    for page in PAGES:
+        assert set(re.findall(r'(?:`|^|cpu )make (\w+)', text_of(page), re.MULTILINE)) <= targets, page
+
+
+def test_the_demo_shows_two_twins_that_agree_and_a_network_that_learns_more():
+    """In what it printed, as the README shows it: the last step's figures, each better than chance."""
+    header, _, *lines = [line for line in text_of('results/demo.txt').splitlines() if line.startswith('|')]
+    names, *runs = [[cell.strip() for cell in line.strip('|').split('|')] for line in (header, *lines)]
+    assert names == table.HEADER
+    commands = re.findall(
+        r'train_(\w+)\.py .*--out_dir (\S+)', text_of('Makefile').partition('\ndemo:')[2].partition('\n\n')[0]
+    )
+    assert [run[0] for run in runs] == [folder for _, folder in commands]
+    numpy, pytorch, convnet = [dict(zip(names, run, strict=True)) for run in runs]
+    accuracies = [float(run['test accuracy %']) for run in (numpy, pytorch, convnet)]
+    assert abs(accuracies[0] - accuracies[1]) <= 1 and accuracies[2] > max(accuracies[:2]) > 10
+    assert all(float(run['test loss']) < math.log(10) for run in (numpy, pytorch, convnet))
+    said = re.findall("@echo '(.*)'", text_of('Makefile'))
+    assert '\n'.join(said) in text_of('results/demo.txt')
+
+
+@pytest.mark.parametrize('page', ['README.md', 'docs/runs.md'])
+def test_the_lines_of_python_run(page, data_dir, tmp_path, monkeypatch, capsys):
+    (lines,) = re.findall(r'^```python\n(.*?)^```', text_of(page), re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    (run,) = re.findall(r"load_network\('(.*?)'\)", lines)
+    argv = [*SHORT['train_mlp_numpy'].split(), '--quiet', '--data_dir', str(data_dir), '--out_dir', run]
+    train_mlp_numpy.train(train_mlp_numpy.parse_flags(argv))
+    Image.fromarray(np.zeros((40, 50, 3), np.uint8)).save('cat.jpg')
+    found = {}
+    exec(lines, found)
+    assert capsys.readouterr().out.strip() in found['network'].names
+    summary = json.loads((tmp_path / run / 'summary.json').read_text())
+    evaluated = found.get('loss', summary['test_loss']), found.get('accuracy', summary['test_accuracy'])
+    assert evaluated == (summary['test_loss'], summary['test_accuracy'])

@@ -1,4 +1,4 @@
-"""The changes that the README shows as diffs are all that it takes: a copy with them trains, resumes and predicts."""
+"""The changes that README and docs/ show as diffs are all it takes: a copy with them trains, resumes and predicts."""
 
 import re
 import shutil
@@ -8,7 +8,8 @@ import sys
 import pytest
 from conftest import ROOT, assert_same_run, read_checkpoint
 
-DIFFS = re.findall(r'^```diff\n--- a/(.+)\n\+\+\+ b/\1\n@@\n(.*?)^```', (ROOT / 'README.md').read_text(), re.M | re.S)
+TEXT = ''.join((ROOT / page).read_text(encoding='utf-8') for page in ('README.md', 'docs/changes.md'))
+DIFFS = re.findall(r'^```diff\n--- a/(.+)\n\+\+\+ b/\1\n@@\n(.*?)^```', TEXT, re.M | re.S)
 RUN = """
 import json, sys
 import convnet_pytorch, training.results
