@@ -16,7 +16,12 @@ from docs import flags
 sys.path.insert(0, str(ROOT / 'experiments'))
 import table
 
-PAGES = ['README.md', *(f'docs/{path.name}' for path in sorted((ROOT / 'docs').glob('*.md')))]
+PAGES = [
+    'README.md',
+    'CONTRIBUTING.md',
+    'SECURITY.md',
+    *(f'docs/{path.name}' for path in sorted((ROOT / 'docs').glob('*.md'))),
+]
 
 
 def text_of(name):
@@ -120,3 +125,17 @@ def test_the_lines_of_python_run(page, data_dir, tmp_path, monkeypatch, capsys):
     summary = json.loads((tmp_path / run / 'summary.json').read_text())
     evaluated = found.get('loss', summary['test_loss']), found.get('accuracy', summary['test_accuracy'])
     assert evaluated == (summary['test_loss'], summary['test_accuracy'])
+
+
+def test_what_stands_twice_is_the_same():
+    """Versions: of ruff before a commit and in the tests, of the repo, of the oldest Python."""
+    (ruff,) = re.findall('^ruff.*$', text_of('requirements-dev.txt'), re.MULTILINE)
+    assert set(re.findall(r'additional_dependencies: \["(.*)"\]', text_of('.pre-commit-config.yaml'))) == {ruff}
+    project = text_of('pyproject.toml')
+    assert (
+        re.search('^version = (.*)$', project, re.M)[1]
+        == re.search('^version: (.*)$', text_of('CITATION.cff'), re.M)[1]
+    )
+    (oldest,) = re.findall('requires-python = ">=(.*)"', project)
+    workflow = text_of('.github/workflows/ci.yml')
+    assert f'python: ["{oldest}", ' in workflow and 'run: .ci/run\n' in workflow
