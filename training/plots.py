@@ -6,6 +6,9 @@ import io
 import math
 import os
 import sys
+import time
+import warnings
+from pathlib import Path
 
 import numpy as np
 
@@ -21,7 +24,8 @@ def plain_matplotlib():
     finally:
         if backend is not None:
             os.environ['MPLBACKEND'] = backend
-    with matplotlib.style.context('default', after_reset=True):
+    with matplotlib.style.context('default', after_reset=True), warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # a font may lack a letter of a title
         yield
 
 
@@ -50,26 +54,70 @@ def picture(draw):
     return write
 
 
+LINES = {  # of curves: what it is called, and how it is drawn
+    'train': ('training: mean over the batches since the last point', {'color': '0.6', 'ls': '-'}),
+    'validation': ('validation set', {'color': '0.1', 'ls': ':'}),
+    'test': ('test set', {'color': '0.1', 'ls': '-'}),
+}
+
+
 @picture
-def draw_curves(history):
+def draw_curves(history, title=''):
     """Loss and accuracy against the step."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 2.6))
-    figure.subplots_adjust(left=0.1, right=0.98, bottom=0.18, top=0.97, wspace=0.28)  # 2.25 fits beside the axis
-    styles = {'train': ('0.55', '-'), 'validation': ('tab:green', '-.'), 'test': ('tab:blue', '-')}
+    figure = Figure(figsize=(7, 3.2))
+    figure.subplots_adjust(left=0.1, right=0.97, bottom=0.26, top=0.89, wspace=0.28)
     steps = [row['step'] for row in history]
-    for axes, what in zip(figure.subplots(1, 2), ['loss', 'accuracy'], strict=True):
-        for name, (color, line) in styles.items():
-            if f'{name}_{what}' in history[0]:
-                values = [row[f'{name}_{what}'] for row in history]
-                marker = 'o' if len(steps) <= 20 else None
-                axes.plot(steps, values, line, color=color, marker=marker, markersize=3, label=name)
-        axes.set(xlabel='step', ylabel={'loss': 'cross entropy', 'accuracy': 'accuracy'}[what])
+    style = {'lw': 1.2, 'marker': 'o' if len(steps) <= 20 else None, 'markersize': 3}
+    found = [name for name in LINES if f'{name}_loss' in history[0]]
+    losses, accuracies = figure.subplots(1, 2)
+    for name in found:
+        label, line = LINES[name]
+        losses.plot(steps, [row[f'{name}_loss'] for row in history], label=label, **line, **style)
+        accuracies.plot(steps, [100 * row[f'{name}_accuracy'] for row in history], **line, **style)
+    top = _top([row[f'{name}_loss'] for name in found for row in history])
+    losses.set(ylabel='cross entropy', ylim=(0, top))
+    accuracies.set(ylabel='accuracy [%]', ylim=(0, 100))
+    for axes in (losses, accuracies):
+        axes.set(xlabel='step', xlim=(0, 1.02 * steps[-1]))
         axes.grid(alpha=0.3)
         axes.spines[['top', 'right']].set_visible(False)
-    axes.legend(frameon=False)
+    figure.suptitle(title, fontsize=10, parse_math=False)
+    figure.legend(loc='lower center', ncols=3, frameon=False, fontsize=8.5)
     return {'curves': figure}
+
+
+def _top(losses):
+    """Where the axis of the losses ends: above all but those of a start that would flatten the rest."""
+    return 1.05 * min(max(losses), 3 * float(np.median(losses))) or 1
+
+
+class Curves:
+    """The curves of a run, drawn anew while it trains, so that a run that is cut off has them.
+
+    Args:
+        path: run folder.
+        flags: parsed flags, which the title is made of.
+    """
+
+    EVERY = 30  # seconds, of which drawing takes less than one
+
+    def __init__(self, path, flags):
+        place = os.fsencode(Path(*path.parts[-3:])).decode(errors='replace')
+        self.path, self.title = path, f'{place}: {flags.dataset}, seed {flags.seed}'
+        self.drawn = time.perf_counter()
+
+    def update(self, history):
+        """Draws the curves unless they were drawn, or the run was begun, just before."""
+        if time.perf_counter() - self.drawn >= self.EVERY and not self.draw(history):
+            self.drawn = math.inf  # one warning is enough
+
+    def draw(self, history):
+        """Draws the curves; returns whether that went well."""
+        well = draw_curves(self.path, history, self.title)
+        self.drawn = time.perf_counter()
+        return well
 
 
 def confusion_counts(labels, probabilities):
