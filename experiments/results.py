@@ -240,15 +240,13 @@ def front():
     rows = [['network', 'question', 'test accuracy %', 'time', 'command'], *map(front_row, names())]
     machines = {name: hardware(fastest(name)[0]) for name in names()}
     most = statistics.mode(machines.values())
-    others = ''.join(
-        f', that of the {NETWORKS[name].title.split(" (")[0]} on an {it}' for name, it in machines.items() if it != most
-    )
+    others = ''.join(f'; {NETWORKS[name].title.split(" (")[0]}: {it}' for name, it in machines.items() if it != most)
     seeds = [len(runs(name)) for name in names()]
     views = [percent([run[1] for run in runs(name)], 'test_accuracy_tta') for name in ('convnet_best', 'speedrun')]
     text = (
-        f'Accuracy is that of the last step, mean and standard deviation over {min(seeds)} to {max(seeds)} seeds; time '
-        f"is the fastest seed's on an {most}{others}. With logits averaged over six views of each image it is "
-        f'{views[0]} % for the best ConvNet and {views[1]} % for the speedrun, whose length is what 94 % takes.'
+        f'Accuracy: last step, mean and standard deviation over {min(seeds)} to {max(seeds)} seeds. Time: fastest '
+        f'seed, {most}{others}. With logits averaged over six views of each image: {views[0]} % (best ConvNet), '
+        f'{views[1]} % (speedrun, whose length is what 94 % takes).'
     )
     return f'{table(rows)}\n\n{textwrap.fill(text, 120)}\n'
 

@@ -11,7 +11,7 @@ from conftest import ROOT, SHORT
 from PIL import Image
 
 import train_mlp_numpy
-from docs import flags
+from docs import flags, networks
 
 sys.path.insert(0, str(ROOT / 'experiments'))
 import table
@@ -88,6 +88,14 @@ def test_the_readme_is_a_page_that_a_newcomer_finishes():
     assert picture < clone < demo < activate
 
 
+def test_equations_are_named_by_numbers_that_the_report_has():
+    named = re.findall(r'\((\d)\.(\d+)\)', text_of('README.md').partition('## Check your own')[0])
+    report = re.findall(
+        r'Equation (\d)\.(\d+)\.', ''.join(p.read_text() for p in (ROOT / 'report/equations').glob('*.py'))
+    )
+    assert len(named) >= 14 and set(named) <= set(report)
+
+
 def test_make_has_the_targets_that_the_pages_name():
     targets = set(re.findall(r'^(\w+):', text_of('Makefile'), re.MULTILINE))
     for page in PAGES:
@@ -139,3 +147,13 @@ def test_what_stands_twice_is_the_same():
     (oldest,) = re.findall('requires-python = ">=(.*)"', project)
     workflow = text_of('.github/workflows/ci.yml')
     assert f'python: ["{oldest}", ' in workflow and 'run: .ci/run\n' in workflow
+
+
+def test_the_drawings_show_every_parameter():
+    blocks = networks.convnet_blocks()
+    assert sum(parameters for *_, parameters in blocks) == 9_231_114
+    assert [side for kind, _, side, _ in blocks if kind == 'pool'] == [16, 8, 4, 2, 1]
+    mlp, convnet = networks.figure().axes
+    written = [text.get_text() for text in mlp.texts]
+    assert f'{3072 * 100 + 100:,} parameters' in written and f'{100 * 10 + 10:,} parameters' in written
+    assert len(convnet.patches) == len(blocks) == 1 + 8 + 5 + 1
