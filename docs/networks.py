@@ -87,7 +87,7 @@ def draw_convnet(axes, size=8):
         centre, above, below = x + width / 2, middle + height / 2 + 0.12, middle - height / 2 - 0.12
         axes.text(centre, above, short(parameters), ha='center', va='bottom', fontsize=size)
         axes.text(centre, below, f'{channels}\n{label}', ha='center', va='top', fontsize=size)
-        x += width + 1.05
+        x += width + 1.2
     prepared(axes, x - 0.4, 6)
     names = ['image', r'3$\times$3 convolution, batch norm, ReLU', r'3$\times$3 max-pool']
     squares = [
