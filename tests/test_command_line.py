@@ -453,7 +453,7 @@ def test_the_table_names_the_folders_that_hold_no_finished_run(quick, monkeypatc
         runpy.run_path(str(ROOT / 'experiments' / 'table.py'), run_name='__main__')
     output = capsys.readouterr()
     assert exit.value.code == 1 and output.err.count('\n') == 1
-    assert '| good ' in output.out and folders[0] in output.err and folders[2] in output.err
+    assert f'| {folders[1]} ' in output.out and folders[0] in output.err and folders[2] in output.err
 
 
 def test_the_numpy_script_imports_no_torch(data_dir, tmp_path):
