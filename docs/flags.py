@@ -143,5 +143,10 @@ def page():
     return PAGE.format(training=group_tables(TRAINING, GROUPS), records=group_tables(RECORDS), tools=tools)
 
 
-if __name__ == '__main__':
+def main():
+    argparse.ArgumentParser(description=(__doc__ or '').partition('\n')[0]).parse_args()
     Path(__file__).with_suffix('.md').write_text(page(), encoding='utf-8')
+
+
+if __name__ == '__main__':
+    main()

@@ -3,6 +3,7 @@
 Writes docs/networks.png. The two drawings are functions of axes, so that the report has them in its own typeface.
 """
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -110,5 +111,10 @@ def figure(size=(9, 5)):
     return drawn
 
 
-if __name__ == '__main__':
+def main():
+    argparse.ArgumentParser(description=(__doc__ or '').partition('\n')[0]).parse_args()
     figure().savefig(Path(__file__).with_suffix('.png'), dpi=120)
+
+
+if __name__ == '__main__':
+    main()

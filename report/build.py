@@ -684,9 +684,13 @@ def build(folder):
         (folder / f'{name}.tex').write_text(tex, encoding='utf-8')
 
 
-if __name__ == '__main__':
+def main():
     argparse.ArgumentParser(description=(__doc__ or '').partition('\n')[0]).parse_args()
     try:
         build(REPORT / 'generated')
     except MissingResult as error:
         sys.exit(f'build.py: {error}')
+
+
+if __name__ == '__main__':
+    main()

@@ -15,8 +15,14 @@ import rows
 
 from training.flags import ArgumentParser
 
-PAGES = ['README.md', 'RESULTS.md', 'Makefile']
-SCRIPTS = ['*.py', 'benchmarks/*.py', 'experiments/*.py', 'report/*.py', 'tests/[!t]*.py']
+PAGES = [
+    'README.md',
+    'RESULTS.md',
+    'CONTRIBUTING.md',
+    'Makefile',
+    *(f'docs/{path.name}' for path in ROOT.glob('docs/*.md')),
+]
+SCRIPTS = ['*.py', 'benchmarks/*.py', 'docs/*.py', 'experiments/*.py', 'report/*.py', 'tests/[!t]*.py']
 COMMAND = re.compile(r'(?:python|torchrun [-\w ]+) ([a-z][\w/]*\.py)\b([^`<\n]*)')  # torchrun's own flags stand before
 WHAT_FOLLOWS = re.compile(r'  |, | with | \[| #| && | \|\| ')  # a comment, another command, what is optional
 
