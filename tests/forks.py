@@ -19,7 +19,7 @@ SCRIPTS = ['train_mlp_numpy', 'train_mlp_pytorch', 'train_convnet_pytorch']
 def spared():
     """What takes most of a run's time: drawing figures, and the ConvNet's width. Places and what to put there."""
     for name in ('draw_curves', 'draw_predictions', 'draw_filters'):
-        yield f'training.results.{name}', lambda *args: None
+        yield f'training.plots.{name}', lambda *args: None
     layers = importlib.import_module('convnet_pytorch').LAYERS
     yield 'convnet_pytorch.LAYERS', [n if n == 'M' else n // 16 for n in layers]
 

@@ -12,13 +12,13 @@ TEXT = ''.join((ROOT / page).read_text(encoding='utf-8') for page in ('README.md
 DIFFS = re.findall(r'^```diff\n--- a/(.+)\n\+\+\+ b/\1\n@@\n(.*?)^```', TEXT, re.M | re.S)
 RUN = """
 import json, sys
-import convnet_pytorch, training.results
+import convnet_pytorch, training.plots
 import train_convnet_pytorch as script
 from predict import load_network
 
 convnet_pytorch.LAYERS = [n if n == 'M' else n // 16 for n in convnet_pytorch.LAYERS]  # quick
 for name in ('draw_curves', 'draw_predictions', 'draw_filters'):
-    setattr(training.results, name, lambda *args: None)
+    setattr(training.plots, name, lambda *args: None)
 
 data_dir, whole, resumed = sys.argv[1:]
 own = ['--optimizer', 'rmsprop', '--augment', 'noise', '--precision', 'fp32', '--data_dir', data_dir, '--quiet']

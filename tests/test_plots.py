@@ -2,6 +2,8 @@
 
 from types import SimpleNamespace
 
+from conftest import failing_short_run
+
 from training.plots import Curves, draw_curves
 
 
@@ -41,3 +43,13 @@ def test_curves_are_drawn_while_a_run_lasts_but_not_all_the_time(monkeypatch, tm
     for clock[0] in range(5, 200, 5):
         curves.update(rows())
     assert drawn == [30, 60, 90]  # it failed at 90: one warning is enough
+
+
+def test_a_run_that_is_cut_off_has_its_curves(quick, data_dir, tmp_path, monkeypatch, capsys):
+    """By whatever ends it: here a loss that is not finite, after the first evaluations."""
+    shown = []
+    monkeypatch.setattr('training.plots.draw_curves', lambda path, history, title: shown.append(len(history)) or True)
+    monkeypatch.setattr('training.plots.Curves.EVERY', 0)
+    rate = ['--learning_rate', '1e10', '--max_steps', '40', '--eval_freq', '1']
+    failing_short_run(capsys, 'train_mlp_numpy', data_dir, tmp_path, *rate)
+    assert shown == [1] and not (tmp_path / 'summary.json').exists()

@@ -48,7 +48,7 @@ def small():
         patch.setattr(speedrun, 'BATCH_SIZE', 10)
         patch.setattr(speedrun, 'matrix_product_rate', lambda machine: 1.0)
         for name in ('draw_curves', 'draw_predictions', 'draw_filters'):
-            patch.setattr(f'training.results.{name}', lambda *args: None)
+            patch.setattr(f'training.plots.{name}', lambda *args: None)
         yield
 
 

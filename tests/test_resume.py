@@ -366,7 +366,7 @@ def test_files_of_an_unknown_run_are_not_overwritten_unless_told(quick, capsys, 
 def test_resume_of_a_finished_run_changes_nothing(quick, monkeypatch, data_dir, tmp_path, capsys, script):
     more = [] if 'numpy' in script else ['--tensorboard']
     for name in ('draw_curves', 'draw_predictions', 'draw_filters'):
-        monkeypatch.setattr(f'training.results.{name}', lambda *args: (tmp_path / 'figure.png').write_text('drawn'))
+        monkeypatch.setattr(f'training.plots.{name}', lambda *args: (tmp_path / 'figure.png').write_text('drawn'))
     whole = short_run(script, data_dir, tmp_path, *more)
     before = snapshot(tmp_path)
     assert tmp_path / 'figure.png' in before

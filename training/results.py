@@ -1,7 +1,7 @@
 """What a finished run leaves behind: figures first, then pictures."""
 
+from training import plots
 from training.files import write_json
-from training.plots import draw_curves, draw_filters, draw_predictions, write_confusion
 
 
 class Results:
@@ -20,17 +20,15 @@ class Results:
     def write_summary(self, row, figures, cost):
         """Writes the last row of the history with what else belongs to it, and returns all of it."""
         if self.probabilities is not None:
-            accuracies = write_confusion(self.path, self.test_set.labels, self.probabilities, self.names)
+            accuracies = plots.write_confusion(self.path, self.test_set.labels, self.probabilities, self.names)
             figures = figures | {'class_accuracy': accuracies}
         summary = row | figures | cost
         write_json(self.path / 'summary.json', summary)
         return summary
 
-    def draw(self, history, filters):
-        """Draws what there is to see; filters (n, 3, h, w), or None. Returns whether the curves could be drawn."""
-        drawn = draw_curves(self.path, history)
+    def draw(self, filters):
+        """Draws what there is to see besides the curves; filters (n, 3, h, w), or None."""
         if self.probabilities is not None:
-            draw_predictions(self.path, self.test_set, self.probabilities, self.names)
+            plots.draw_predictions(self.path, self.test_set, self.probabilities, self.names)
         if filters is not None:
-            draw_filters(self.path, filters)
-        return drawn
+            plots.draw_filters(self.path, filters)

@@ -7,6 +7,7 @@ from tqdm import tqdm
 from training.data import class_names, number_of_steps
 from training.errors import Interrupted
 from training.measurements import Measurements
+from training.plots import Curves
 from training.progress import Progress
 from training.results import Results
 from training.signals import Signals
@@ -39,7 +40,7 @@ class Run:
         self.storage = Storage(flags, machine, data, {'run': self, 'cost': self.progress} | parts, self.print)
         self.path, self.is_writer = self.storage.path, machine.processes.rank == 0
         self.measured = Measurements(flags, machine, data, self.path, evaluate, self.progress, parts.get('optimizer'))
-        self.signals = Signals()
+        self.signals, self.curves = Signals(), Curves(self.path, flags)
 
     @property
     def finished(self):
@@ -88,6 +89,8 @@ class Run:
         self.progress.count()  # now, when a device has done what it was given to do
         if signal:
             self.storage.checkpoints.save()
+            if self.is_writer and self.history:
+                self.curves.draw(self.history)
             raise Interrupted(self.signals.received or SIGTERM)  # or another process has received it
         if self._is_evaluation_due():
             self._evaluate()
@@ -105,6 +108,7 @@ class Run:
     def _write_history(self):
         if self.is_writer:
             self.measured.write()
+            self.curves.update(self.history)
 
     def state_dict(self):
         return {'step': self.step} | self.measured.state_dict()
@@ -131,5 +135,6 @@ class Run:
             last = results.write_summary(self.history[-1], figures, self.progress.cost())
             self.storage.checkpoints.forget_previous()
             self.print('test accuracy {test_accuracy:.4f} after {step} steps and {seconds:.1f} s'.format(**last))
-            drawn = results.draw(self.history, filters)
+            drawn = self.curves.draw(self.history)
+            results.draw(filters)
             self.print(f'results in {self.path}' + (f', curves in {self.path / "curves.png"}' if drawn else ''))
