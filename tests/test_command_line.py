@@ -169,6 +169,7 @@ def test_a_line_per_evaluation_and_none_with_quiet(quick, data_dir, tmp_path, ca
     for row in history:
         line = next(line for line in out.splitlines() if line.startswith(f'step {row["step"]} '))
         assert f'test loss {row["test_loss"]:.4f} accuracy {row["test_accuracy"]:.4f}' in line
+        assert re.search(r'  [\d,]+ images/s  \d\d:\d\d left$' if row['step'] < 5 else r'  [\d,]+ images/s$', line)
     assert str(tmp_path / 'loud') in out
     short_run(script, data_dir, tmp_path / 'quiet', '--quiet')
     assert capfd.readouterr() == ('', '')

@@ -22,10 +22,12 @@ class Progress:
         self.batch_size, self.max_steps, self.started = batch_size, max_steps, started
         self.steps, self.step_seconds, self.mark, self.shown = 0, 0.0, None, None
         self.seconds_before, self.peak_before, self.row_seconds = 0.0, None, []
+        self.began = None, 0  # time and step at which this process went on
 
     def bar(self, step, off):
         """The bar as a context, at this step; without one if `off`, or where stderr is no terminal."""
         total, done = self.max_steps * self.batch_size, step * self.batch_size
+        self.began = time.perf_counter(), step
         self.shown = tqdm(
             total=total, initial=done, unit=' images', unit_scale=True, disable=off or None, dynamic_ncols=True
         )
@@ -52,6 +54,19 @@ class Progress:
         """What follows, until the next step has been counted, is no step."""
         self.mark = None
 
+    def pace(self, step):
+        """Images per second of the steps alone, and the time left, evaluations included: the end of a line."""
+        started, first = self.began
+        words = [f'  {rate:,} images/s'] if (rate := self._rate()) else []
+        if first < step < self.max_steps:
+            left = (time.perf_counter() - started) / (step - first) * (self.max_steps - step)
+            words.append(f'  {tqdm.format_interval(left)} left')
+        return ''.join(words)
+
+    def _rate(self):
+        """Images per second of the steps so far, None where none was timed."""
+        return round(self.steps * self.batch_size / self.step_seconds) if self.step_seconds else None
+
     def seconds(self):
         """Seconds of the whole run, whatever is done in them."""
         return self.seconds_before + time.perf_counter() - self.started
@@ -62,8 +77,7 @@ class Progress:
 
     def cost(self):
         """The figures of the summary; images per second are those of the steps alone, None where none was timed."""
-        rate = round(self.steps * self.batch_size / self.step_seconds) if self.steps else None
-        return {'seconds': round(self.seconds(), 2), 'images_per_second': rate, 'peak_memory_mb': self.peak()}
+        return {'seconds': round(self.seconds(), 2), 'images_per_second': self._rate(), 'peak_memory_mb': self.peak()}
 
     def state_dict(self):
         timed = {'steps': self.steps, 'step_seconds': self.step_seconds}

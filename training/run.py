@@ -100,9 +100,10 @@ class Run:
 
     def _evaluate(self):
         self.measured.add_row(self.step)
+        pace = self.progress.pace(self.step)
         self._write_history()
         self.storage.checkpoints.save()
-        self.print(f'step {self.step:>{len(str(self.max_steps))}}  {self.measured.history.line()}')
+        self.print(f'step {self.step:>{len(str(self.max_steps))}}  {self.measured.history.line()}{pace}')
         self.progress.pause()
 
     def _write_history(self):
