@@ -14,7 +14,7 @@ MAY_IMPORT = {
     'checking': {'checking'},
     'cifar10_utils': {'data'},
     'gradient_check': set(),
-} | dict.fromkeys(MODELS, MODELS)
+} | dict.fromkeys(sorted(MODELS), MODELS)
 
 
 def imported(path):
