@@ -99,9 +99,9 @@ def draw_convnet(axes, size=8):
     axes.text(x - 0.5, 0.1, note, ha='right', fontsize=size, color='0.4')
 
 
-def figure(size=(9, 5)):
+def figure():
     """Both, the ConvNet below the MLP."""
-    drawn = Figure(figsize=size, layout='constrained')
+    drawn = Figure(figsize=(9, 5), layout='constrained')
     above, below = drawn.subplots(2, 1, height_ratios=(4, 6))
     draw_mlp(above)
     draw_convnet(below)

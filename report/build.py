@@ -22,9 +22,10 @@ from matplotlib.figure import Figure
 from torch.utils.flop_counter import FlopCounterMode
 
 REPORT = Path(__file__).resolve().parent
-sys.path[:0] = [str(REPORT.parent / folder) for folder in ('', 'experiments', 'benchmarks')]
+sys.path[:0] = [str(REPORT.parent / folder) for folder in ('', 'experiments', 'benchmarks', 'docs')]
 
 import equations  # noqa: E402
+import networks  # noqa: E402
 import speedrun  # noqa: E402
 from batchnorm import VERSIONS, saved_bytes  # noqa: E402
 
@@ -97,7 +98,7 @@ def line(axes, steps, values, label, style):
 
 def plot_curves(path, name):
     """Loss and accuracy of training batches and test set."""
-    figure = Figure(figsize=(6.1, 2.1), layout='constrained')
+    figure = Figure(figsize=(6.1, 1.95), layout='constrained')
     for axes, what in zip(figure.subplots(1, 2), ('loss', 'accuracy'), strict=True):
         for label, style in (('train', LIGHT), ('test', DARK)):
             steps, values = column(name, f'{label}_{what}')
@@ -118,7 +119,7 @@ def twin_gap():
 
 def plot_twins(path):
     """Test accuracy of the NumPy and the PyTorch MLP, and the gap between their losses."""
-    figure = Figure(figsize=(6.1, 2.1), layout='constrained')
+    figure = Figure(figsize=(6.1, 1.95), layout='constrained')
     left, right = figure.subplots(1, 2)
     for name, label, style in (('mlp_numpy', 'NumPy', LIGHT), ('mlp_pytorch', 'PyTorch', DARK)):
         steps, values = column(name, 'test_accuracy')
@@ -147,10 +148,17 @@ def confusion(name):
     return names, counts, counts.sum(axis=0) / counts.sum(axis=(0, 2))[:, None]
 
 
+def plot_layers(path):
+    """Draws the ConvNet's layers."""
+    figure = Figure(figsize=(6.1, 1.9), layout='constrained')
+    networks.draw_convnet(figure.subplots(), 7)
+    save(figure, path)
+
+
 def plot_confusion(path, name):
     """The confusion matrix over all seeds, in percent."""
     names, _, shares = confusion(name)
-    figure = Figure(figsize=(4.1, 3.7), layout='constrained')
+    figure = Figure(figsize=(3.7, 3.3), layout='constrained')
     axes = figure.subplots()
     axes.imshow(shares, cmap='Greys', vmin=0, vmax=1)
     for (i, j), share in np.ndenumerate(shares):
@@ -355,8 +363,9 @@ def precision(config):
 
 def convnet_table(layers):
     rows = [
-        [name, r'$\times$'.join(map(str, shape)), grouped(n) if n else '', f'{flops / 1e6:.2f}' if flops else '']
+        [name, r'$\times$'.join(map(str, shape)), grouped(n), f'{flops / 1e6:.2f}']
         for name, shape, n, flops in layers
+        if n
     ]
     sums = [grouped(sum(row[2] for row in layers)), f'{sum(row[3] for row in layers) / 1e6:.2f}']
     return tabular('llrr', ['layer', 'output', 'parameters', 'MFLOP'], rows, ['total', '', *sums])
@@ -668,6 +677,7 @@ def build(folder):
             plot_curves(folder / f'curves_{name}.pdf', name)
         plot_twins(folder / 'twins.pdf')
         plot_confusion(folder / 'confusion.pdf', 'convnet_pytorch')
+        plot_layers(folder / 'layers.pdf')
         save(results.flops_figure((3.3, 2.4)), folder / 'networks.pdf')
     tables = {
         'glance': glance_table(),
