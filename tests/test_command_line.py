@@ -247,7 +247,7 @@ BAD_TORCH = {
     'augment': ['', 'affine'],
     'ema': [*NUMBERS, '1', '2'],
     'device': ['', 'tpu', 'gpu'],
-    'precision': ['', 'fp16', '16'],
+    'precision': ['', 'int8', '16'],
 }
 BAD_MLP = {'dnn_hidden_units': ['0', '-5', '1.5', '10,', ',', '10,,10', '10 10', 'abc', 'nan', '[100]', '9' * 5000]}
 BAD_OF = {
