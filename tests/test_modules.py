@@ -568,3 +568,20 @@ def test_unknown_option_of_the_pytorch_mlp_is_named_with_the_known_ones(option, 
     with pytest.raises(ValueError) as error:
         mlp_pytorch.MLP(4, [3], 2, **{option: 'nonsense'})
     assert str(error.value) == f'expected one of {", ".join(known)}, got nonsense'
+
+
+def test_a_network_takes_over_the_parameters_of_another():
+    x = np.random.default_rng(0).normal(size=(5, 4))
+    one, other = MLP(4, [3, 3], 2), MLP(4, [3, 3], 2)
+    assert not np.array_equal(one.forward(x), other.forward(x))
+    one.load_state_dict(other.state_dict())
+    assert np.array_equal(one.forward(x), other.forward(x))
+    other.linear_layers[0].params['bias'] += 1
+    assert not np.array_equal(one.forward(x), other.forward(x))  # they share no memory
+
+
+def test_parameters_of_another_shape_are_refused():
+    """A single row, too, which NumPy would repeat."""
+    state = MLP(4, [1], 2).state_dict()
+    with pytest.raises(ValueError, match=r'^expected weight of shape \(3, 4\), got \(1, 4\)$'):
+        MLP(4, [3], 2).load_state_dict(state)
