@@ -69,6 +69,8 @@ def forward_of(kind, cls):
 def input_of(kind, cls):
     for shape in SHAPES:
         module, c = draw(kind, cls, shape)
+        if np.shape(run(module, c.x.copy())) != shape:
+            raise Missing('cannot be judged before activation.forward is right')
         numeric = numeric_gradient(lambda x, module=module: run(module, x), c.x, c.dout)
         module, _ = draw(kind, cls, shape)
         run(module, c.x.copy())

@@ -5,6 +5,7 @@ order, each with what the one before gave; so a wrong softmax is not the MLP's f
 right if they are those of its own loss by central differences.
 """
 
+import contextlib
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -17,7 +18,7 @@ from .linear import stored_in_out
 from .loss import softmax
 from .recording import mlp_class, recorded
 from .solution import ASKED_OF_MLP, backward, build, run
-from .verdicts import Crashed, Missing, Note, Wrong, is_unwritten, told_by
+from .verdicts import CRASH, WRONG, Crashed, Missing, Note, Wrong, is_unwritten, told_by
 
 SIZES = [(5, 4, (7, 6), 3), (1, 4, (6,), 3)]  # batch, inputs, hidden layers, classes
 SQUARE = (5, 5, (5, 5), 5)
@@ -88,8 +89,8 @@ def is_softmax(module):
     return 'softmax' in type(module).__name__.lower()
 
 
-def check_chain(solution, calls, x, out, c):
-    """Wrong unless the forward calls are linear, activation, ..., linear, softmax, each fed with the one before."""
+def kinds_of(solution, calls, c):
+    """What kind of module each of the calls is of, and what kinds they should be."""
     kinds = [
         'linear'
         if isinstance(k.module, linear_class(solution))
@@ -98,7 +99,12 @@ def check_chain(solution, calls, x, out, c):
         else 'activation'
         for k in calls
     ]
-    expected = ['linear', 'activation'] * len(c.hidden) + ['linear', 'softmax']
+    return kinds, ['linear', 'activation'] * len(c.hidden) + ['linear', 'softmax']
+
+
+def check_chain(solution, calls, x, out, c):
+    """Wrong unless the forward calls are linear, activation, ..., linear, softmax, each fed with the one before."""
+    kinds, expected = kinds_of(solution, calls, c)
     if kinds != expected:
         hint = ''
         if kinds[-3:] == ['linear', 'activation', 'softmax']:
@@ -121,15 +127,52 @@ def check_chain(solution, calls, x, out, c):
         raise Wrong('what is returned is not what the last module gives')
 
 
+FORWARD = ('linear.forward', 'activation.forward', 'softmax.forward')
+BACKWARD = ('linear.input', 'linear.weight', 'linear.bias', 'activation.input', 'softmax.input')
+
+
+@contextlib.contextmanager
+def no_module_s_fault(solution, c, items):
+    """A failure in here is Missing where one of the modules' `items` is wrong and the MLP uses its modules rightly."""
+    try:
+        yield
+    except Exception:
+        wrong = [item for item in items if solution.verdicts.get(item) in (WRONG, CRASH)]
+        if not wrong or not joins_rightly(solution, c, items is BACKWARD):
+            raise
+        raise Missing(f'cannot be judged before {wrong[0]} is right') from None
+
+
+def joins_rightly(solution, c, goes_back):
+    """Whether each module was the right one and was given what the one before gave, as far as the pass came."""
+    mlp, raised = build(mlp_class(solution), c.n_in, list(c.hidden), c.C, **ASKED_OF_MLP), False
+    with recorded(solution) as (forward, back):
+        try:
+            run(mlp, c.x.copy())
+            if goes_back:
+                backward(mlp, c.dout.copy())
+        except Exception:
+            raised = True
+    if goes_back:
+        got, expected = [id(call.module) for call in back], [id(call.module) for call in reversed(forward)]
+    else:
+        got, expected = kinds_of(solution, forward, c)
+    calls, value = (back, c.dout) if goes_back else (forward, c.x)
+    values = [value, *(call.out for call in calls)]
+    fed = all(agree(call.given, value) for call, value in zip(calls, values, strict=False))
+    return fed and got == expected[: len(got)] and (raised or len(got) == len(expected))
+
+
 def mlp_numpy_forward(solution):
     for sizes in SIZES:
         c = draw(*sizes)
-        mlp, _ = network(solution, c)
-        with recorded(solution) as (calls, _):
-            out = run(mlp, c.x.copy())
-        out = as_array(out, (c.B, c.C), 'forward')
-        if not agree(out, *by_contract(c)):
-            check_chain(solution, calls, c.x, out, c)
+        with no_module_s_fault(solution, c, FORWARD):
+            mlp, _ = network(solution, c)
+            with recorded(solution) as (calls, _):
+                out = run(mlp, c.x.copy())
+            out = as_array(out, (c.B, c.C), 'forward')
+            if not agree(out, *by_contract(c)):
+                check_chain(solution, calls, c.x, out, c)
     try:
         run(build(mlp_class(solution), 4, [], 3, **ASKED_OF_MLP), c.x.copy())
     except Exception as error:
@@ -192,13 +235,14 @@ def mlp_numpy_gradients(solution):
         c = draw(*sizes)
         with told_by('mlp_numpy.forward', solution):
             network(solution, c)
-        try:
-            mlp, linears, forward, back = gradient_calls(solution, c)
-        except Exception as error:
-            if is_unwritten(error):
-                raise
-            require_forward(solution, c)
-            raise Crashed(error, hint_of_square(solution)) from error
+        with no_module_s_fault(solution, c, BACKWARD):
+            try:
+                mlp, linears, forward, back = gradient_calls(solution, c)
+            except Exception as error:
+                if is_unwritten(error):
+                    raise
+                require_forward(solution, c)
+                raise Crashed(error, hint_of_square(solution)) from error
         if all_right(mlp, linears, c):
             continue
         require_forward(solution, c)

@@ -255,6 +255,18 @@ def test_wrong_module_is_not_the_mlp_s_fault():
     assert 'follows from a module' in found['mlp_numpy.gradients'].detail
 
 
+@pytest.mark.parametrize(
+    ('old', 'new', 'item'),
+    [
+        ('return dx\n\n\nclass Cross', 'return dx[0]\n\n\nclass Cross', 'softmax.input'),
+        ('self.s = e / ', 'self.s = e[:, :2] / ', 'softmax.forward'),
+        ("+ self.params['bias']\n", "+ self.params['bias']\n        out = out.T\n", 'linear.forward'),
+    ],
+)
+def test_shape_that_is_wrong_is_charged_to_its_module_alone(old, new, item):
+    assert blamed(judge(altered(('modules.py', old, new)), ['1.2'])).keys() == {item}
+
+
 HOSTILE = """
 import os, subprocess, sys
 import matplotlib
