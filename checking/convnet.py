@@ -8,6 +8,7 @@ from torch import nn
 
 from .compare import rng
 from .networks import close, ends_in, module_of, recorded
+from .solution import build
 from .verdicts import Crashed, Missing, Note, Wrong, is_unwritten
 
 TABLE = [64, 'M', 128, 'M', 256, 256, 'M', 512, 512, 'M', 512, 512, 'M']
@@ -210,9 +211,24 @@ def convnet(solution):
     if tuple(out.shape) != (3, N_CLASSES):
         hint = f'there are always {out.shape[-1]} classes' if out.shape[-1] != N_CLASSES else ''
         raise Wrong(f'the output has the shape {tuple(out.shape)}, expected {(3, N_CLASSES)}', hint)
+    check_other_sizes(solution, net, x)
     if end:
         notes.append(f'gives {end}, not logits')
     return Note('; '.join(notes)) if notes else None
+
+
+def check_other_sizes(solution, net, x):
+    """Wrong unless the network, in evaluation, takes a single image, and one for other channels takes them."""
+    with torch.no_grad():
+        shape = tuple(net(x[:1].clone()).shape)
+        if shape != (1, N_CLASSES):
+            hint = 'squeeze() drops the batch too: flatten(1) does not' if shape == (N_CLASSES,) else ''
+            raise Wrong(f'for a batch of 1 the output has the shape {shape}, expected {(1, N_CLASSES)}', hint)
+        try:
+            build(solution.find('convnet_pytorch', 'ConvNet'), 2, N_CLASSES).double().eval()(x[:, :2].clone())
+        except Exception:
+            hint = 'is n_channels passed on to the first convolution?'
+            raise Wrong('with n_channels = 2 it takes no images of 2 channels', hint) from None
 
 
 def check_values(out, x, convs, bns, linear, training):

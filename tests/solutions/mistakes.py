@@ -326,4 +326,12 @@ STUDENTS = {
         'convnet',
         'padding 1',
     ),
+    'batch of one squeezed': (
+        _C,
+        'out.view(out.shape[0], -1)',
+        'out.squeeze()',
+        'convnet',
+        'squeeze() drops the batch too',
+    ),
+    'three channels always': (_C, 'conv(n_channels, 64)', 'conv(3, 64)', 'convnet', 'n_channels passed on'),
 }
