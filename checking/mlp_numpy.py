@@ -6,6 +6,7 @@ right if they are those of its own loss by central differences.
 """
 
 import contextlib
+import inspect
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -17,7 +18,7 @@ from .linear import class_of as linear_class
 from .linear import stored_in_out
 from .loss import softmax
 from .recording import mlp_class, recorded
-from .solution import ASKED_OF_MLP, backward, build, run
+from .solution import ASKED_OF_MLP, NOT_PASSED_ON, activations, asked_slope, backward, build, run, slope_of
 from .verdicts import CRASH, WRONG, Crashed, Missing, Note, Wrong, is_unwritten, told_by
 
 SIZES = [(5, 4, (7, 6), 3), (1, 4, (6,), 3)]  # batch, inputs, hidden layers, classes
@@ -127,6 +128,16 @@ def check_chain(solution, calls, x, out, c):
         raise Wrong('what is returned is not what the last module gives')
 
 
+def check_slopes(solution, calls):
+    """Wrong if the MLP asks for a slope that its leaky ReLUs, which ask for one too, are not given."""
+    asked, leaky = asked_slope(mlp_class(solution)), activations(solution).get('leaky_relu')
+    if asked is None or leaky is None or not inspect.signature(leaky).parameters:
+        return
+    for call in calls:
+        if isinstance(call.module, leaky) and (slope := slope_of(call.module, asked)) != asked:
+            raise Wrong(f'the slope is {slope:g} where the MLP is asked for {asked:g}', NOT_PASSED_ON)
+
+
 FORWARD = ('linear.forward', 'activation.forward', 'softmax.forward')
 BACKWARD = ('linear.input', 'linear.weight', 'linear.bias', 'activation.input', 'softmax.input')
 
@@ -173,6 +184,7 @@ def mlp_numpy_forward(solution):
             out = as_array(out, (c.B, c.C), 'forward')
             if not agree(out, *by_contract(c)):
                 check_chain(solution, calls, c.x, out, c)
+            check_slopes(solution, calls)
     try:
         run(build(mlp_class(solution), 4, [], 3, **ASKED_OF_MLP), c.x.copy())
     except Exception as error:

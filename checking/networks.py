@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.modules import module as hooks
 
 from .compare import rng
-from .solution import ASKED_OF_MLP, build
+from .solution import ASKED_OF_MLP, NOT_PASSED_ON, asked_slope, build
 from .verdicts import Missing, Note, Wrong, is_unwritten
 
 ACTIVATIONS = {
@@ -134,9 +134,26 @@ def judge_mlp(solution, n_in, hidden, C):
         out = mlp(x.clone())
     notes = follow(calls, x, out)
     out.square().sum().backward()
+    check_slopes(calls, asked_slope(type(mlp)))
     if untrained := [i for i, m in enumerate(linears, 1) if m.weight.grad is None]:
         raise Wrong(f'no gradient reaches layer {untrained[0]}', 'detach, .data, no_grad or a conversion to NumPy?')
     return Note('; '.join(notes)) if notes else None
+
+
+def check_slopes(calls, asked):
+    """Wrong if a leaky ReLU, a layer or a function between two, has not the slope that the MLP is asked for."""
+    if asked is None:
+        return
+    for before, call in pairwise([None, *calls]):
+        if isinstance(call.module, nn.LeakyReLU):
+            slope = call.module.negative_slope
+        elif before is not None and not close(call.given, before.out):
+            slopes = (s for s in (0.01, 0.02, 0.2) if close(call.given, F.leaky_relu(before.out, s)))
+            slope = next(slopes, asked)
+        else:
+            continue
+        if slope != asked:
+            raise Wrong(f'the slope is {slope:g} where the MLP is asked for {asked:g}', NOT_PASSED_ON)
 
 
 def follow(calls, x, out):

@@ -146,6 +146,15 @@ def slope_of(module, default):
     return default
 
 
+NOT_PASSED_ON = 'the MLP does not pass its neg_slope on to the activations'
+
+
+def asked_slope(cls):
+    """The slope that an MLP is asked for; None if its constructor has no parameter for one."""
+    names = inspect.signature(cls).parameters
+    return next((slope for name, slope in ASKED_OF_MLP.items() if name in names), None)
+
+
 def revive_old_names():
     """Gives NumPy and the standard library the names back that old solutions use and newer versions removed."""
     import collections

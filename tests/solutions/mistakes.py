@@ -334,4 +334,13 @@ STUDENTS = {
         'squeeze() drops the batch too',
     ),
     'three channels always': (_C, 'conv(n_channels, 64)', 'conv(3, 64)', 'convnet', 'n_channels passed on'),
+    'slope not passed on': (_N, 'LeakyReLUModule(neg_slope)', 'LeakyReLUModule(0.01)', 'mlp_numpy.forward', 'pass'),
+    'slope of PyTorch': (_P, 'nn.LeakyReLU(neg_slope)', 'nn.LeakyReLU()', 'mlp_pytorch', 'pass its neg_slope on'),
+    'slope of the function': (
+        _P,
+        'self.act(layer(x))',
+        'torch.nn.functional.leaky_relu(layer(x))',
+        'mlp_pytorch',
+        'pass its neg_slope on',
+    ),
 }
