@@ -1,5 +1,6 @@
 """activation.forward and activation.input, for whichever of ReLU, LeakyReLU and ELU the solution has written."""
 
+import inspect
 from types import SimpleNamespace
 
 import numpy as np
@@ -41,7 +42,8 @@ def draw(kind, cls, shape):
     x[0, 0], x[0, -1] = abs(x[0, 0]), -abs(x[0, -1])
     module = build(cls, **ASKED)
     default = {'relu': 0.0, 'leaky_relu': 0.01, 'elu': 1.0}[kind]
-    slope = slope_of(module, default) if kind != 'relu' else 0.0
+    asked = [ASKED[name] for name in inspect.signature(cls).parameters if name in ASKED]
+    slope = 0.0 if kind == 'relu' else asked[0] if asked else slope_of(module, default)
     left = {'relu': np.zeros(shape), 'leaky_relu': np.full(shape, slope), 'elu': slope * np.exp(x)}[kind]
     derivative = np.where(x > 0, 1, left)
     out = value(kind, x, slope)
@@ -55,6 +57,8 @@ def forward_of(kind, cls):
         module, c = draw(kind, cls, shape)
         theirs = as_array(run(module, c.x.copy()), shape, f'{cls.__name__}.forward')
         rights = [c.out]
+        if kind == 'elu':
+            rights += [c.with_slope(c.default), c.with_slope(slope_of(module, c.default))]
         if kind == 'leaky_relu':  # a slope that no attribute tells is what it is, as long as it is one
             slope = theirs[0, -1] / c.x[0, -1]
             if 0 < slope < 1 and not vars(module):

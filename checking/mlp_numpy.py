@@ -133,6 +133,8 @@ def check_slopes(solution, calls):
     asked, leaky = asked_slope(mlp_class(solution)), activations(solution).get('leaky_relu')
     if asked is None or leaky is None or not inspect.signature(leaky).parameters:
         return
+    if solution.verdicts.get('activation.forward') == WRONG:
+        return  # it may ignore what it is given
     for call in calls:
         if isinstance(call.module, leaky) and (slope := slope_of(call.module, asked)) != asked:
             raise Wrong(f'the slope is {slope:g} where the MLP is asked for {asked:g}', NOT_PASSED_ON)

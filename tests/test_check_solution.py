@@ -105,6 +105,7 @@ def altered(*changes):
         [('mlp_pytorch.py', 'nn.LeakyReLU(neg_slope)', 'nn.Sequential(nn.ELU(), nn.Dropout(0.5))')],
         [('modules.py', 'np.log(x + 1e-12)', 'np.log(x + 1e-8)')],
         [('convnet_pytorch.py', 'padding=1), nn.Batch', 'padding=1, bias=False), nn.Batch')],
+        [('modules.py', 'self.a', 'self.k')],
         [('modules.py', 'grad[self.x <= 0]', 'grad[self.x < 0]')],
     ],
     ids=[
@@ -116,6 +117,7 @@ def altered(*changes):
         'ELU and dropout',
         'small epsilon',
         'no bias',
+        'slope under another name',
         'slope at 0',
     ],
 )

@@ -343,4 +343,5 @@ STUDENTS = {
         'mlp_pytorch',
         'pass its neg_slope on',
     ),
+    'slope not kept': (_M, 'self.a = neg_slope', 'self.a = 0.01', 'activation.forward', 'argument is ignored'),
 }
