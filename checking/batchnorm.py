@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from . import batchnorm_formulas as formulas
-from .compare import as_array, numeric_gradient, require
+from .compare import agree, as_array, numeric_gradient, require
 from .normalisers import (
     autograd_class,
     draw,
@@ -49,6 +49,10 @@ def judge_gradients(found, c, forward):
         'beta': lambda: numeric_gradient(lambda b: forward(c.x, c.gamma, b), c.beta, c.dout),
     }
     exact = {'x': c.dx, 'gamma': c.dgamma, 'beta': c.dbeta}
+    gamma, beta = (a if a is None else a.detach().numpy().ravel() for a in (found['gamma'], found['beta']))
+    if agree(gamma, c.dbeta) and agree(beta, c.dgamma):
+        hint = "backward returns them in the order of forward's arguments"
+        raise Wrong('the gradients of gamma and beta are exchanged', hint)
     for name, theirs in found.items():
         rights = [exact[name], by_own_output(forward, c)[name]]
         if c.dtype == torch.float64:

@@ -299,8 +299,10 @@ def hint_of_square(solution):
     """What equal sizes tell about a backward pass that raises otherwise."""
     c = draw(*SQUARE)
     try:
-        _, linears, forward, back = gradient_calls(solution, c)
+        mlp, linears, forward, back = gradient_calls(solution, c)
         check_back(solution, linears, forward, back, c)
+        if len({id(call.module) for call in forward}) < len(forward) and not all_right(mlp, linears, c):
+            return 'one module stands in several places: each needs one of its own, which keeps its own input'
     except Wrong as wrong:
         return wrong.hint or wrong.detail
     except Exception:

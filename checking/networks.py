@@ -132,7 +132,11 @@ def judge_mlp(solution, n_in, hidden, C):
         draw_parameters(linear, r)
     with recorded() as calls:
         out = mlp(x.clone())
+    if not close(out, mlp(x.clone())):
+        raise Wrong('in evaluation it gives another output each time', 'F.dropout needs training=self.training')
     notes = follow(calls, x, out)
+    if not out.requires_grad:
+        raise Wrong('no gradient reaches any layer', 'detach, .data, no_grad or a conversion to NumPy?')
     out.square().sum().backward()
     check_slopes(calls, asked_slope(type(mlp)))
     if untrained := [i for i, m in enumerate(linears, 1) if m.weight.grad is None]:

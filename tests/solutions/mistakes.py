@@ -344,4 +344,26 @@ STUDENTS = {
         'pass its neg_slope on',
     ),
     'slope not kept': (_M, 'self.a = neg_slope', 'self.a = 0.01', 'activation.forward', 'argument is ignored'),
+    'gradients of gamma and beta exchanged': (
+        _B,
+        'grad_gamma, grad_beta, None',
+        'grad_beta, grad_gamma, None',
+        'batchnorm_function.gradients',
+        'in the order of',
+    ),
+    'one activation for all layers': (
+        _N,
+        'self.out_layer =',
+        'self.activations = self.activations[:1] * len(n_hidden)\n        self.out_layer =',
+        'mlp_numpy.gradients',
+        'one module stands in several places',
+    ),
+    'output detached': (_P, 'return out', 'return out.detach()', 'mlp_pytorch', 'detach'),
+    'dropout in evaluation': (
+        _P,
+        'out = self.last(x)',
+        'out = self.last(nn.functional.dropout(x))',
+        'mlp_pytorch',
+        'training=self.training',
+    ),
 }
