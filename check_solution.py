@@ -84,13 +84,16 @@ def main(arguments=None):
     if len(folders) > 1:  # a class has other files beside its folders
         folders = [folder for folder in folders if not Path(folder).is_file()] or folders
     for folder in folders:
-        if not Path(folder).is_dir():
-            arguments_parser.error(f'{folder} is no folder')
+        if not folder or not Path(folder).is_dir():
+            arguments_parser.error(f'{folder or "an empty name"} is no folder')
     for path in (flags.csv, flags.json):
         if path and not Path(path).absolute().parent.is_dir():
             arguments_parser.error(f'{path} cannot be written: there is no folder {Path(path).parent}')
-    if flags.csv == flags.json == '-':
-        arguments_parser.error("--csv and --json can't both go to the standard output")
+        if path and Path(path).is_dir():
+            arguments_parser.error(f'{path} cannot be written: it is a folder')
+    if flags.csv and flags.csv == flags.json:
+        where = 'the standard output' if flags.csv == '-' else flags.csv
+        arguments_parser.error(f"--csv and --json can't both go to {where}")
 
     with contextlib.suppress(AttributeError):  # a stream that has no encoding to fail in
         sys.stdout.reconfigure(errors='backslashreplace')

@@ -419,6 +419,9 @@ def test_table_fits_and_says_what_to_mend_first(capsys):
         ([str(ROOT), '--seconds', '0'], 'must be a number above 0'),
         ([str(ROOT), '--csv', '-', '--json', '-'], 'both'),
         ([str(ROOT), '--csv', 'nowhere/marks.csv'], 'there is no folder nowhere'),
+        ([''], 'an empty name is no folder'),
+        ([str(ROOT), '--csv', str(ROOT)], 'it is a folder'),
+        ([str(ROOT), '--csv', 'marks', '--json', 'marks'], "can't both go to marks"),
     ],
 )
 def test_wrong_call_is_one_line_and_exit_status_2(flags, words, capsys):
