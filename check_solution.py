@@ -54,7 +54,7 @@ def write(text, path):
 
 def short_names(folders):
     """For each folder, what tells it from the others: the last part of its path where that is enough."""
-    last = {folder: Path(folder).resolve().name for folder in folders}
+    last = {folder: os.path.basename(os.path.abspath(folder)) for folder in folders}
     return last if len(set(last.values())) == len(folders) else {folder: folder for folder in folders}
 
 
@@ -80,7 +80,7 @@ def judge(folders, flags, on_result):
 def main(arguments=None):
     arguments_parser = parser()
     flags = arguments_parser.parse_args(arguments)
-    folders = list(dict.fromkeys(flags.folders))
+    folders = list(dict.fromkeys(str(Path(folder)) if folder else '' for folder in flags.folders))
     if len(folders) > 1:  # a class has other files beside its folders
         folders = [folder for folder in folders if not Path(folder).is_file()] or folders
     for folder in folders:

@@ -398,6 +398,14 @@ def test_one_folder_and_a_class(tmp_path, capsys):
     ]
 
 
+def test_a_link_keeps_its_name_and_a_slash_makes_no_second_folder(tmp_path, capsys):
+    shutil.copytree(STUDENTS, tmp_path / 'version 2')
+    (tmp_path / 'anna').symlink_to('version 2')
+    folders = [f'{tmp_path}/anna', f'{tmp_path}/anna/', f'{tmp_path}/version 2']
+    assert check_solution.main([*folders, '--question', '2']) == 0
+    assert capsys.readouterr().out.splitlines() == ['anna       1/1 right', 'version 2  1/1 right']
+
+
 def test_table_fits_and_says_what_to_mend_first(capsys):
     results = [Result('linear.init', RIGHT), Result('linear.bias', WRONG, 'the gradient: ' + 'words ' * 40, 'a hint')]
     table.print_table(results, io_out := io.StringIO())
