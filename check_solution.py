@@ -81,8 +81,11 @@ def main(arguments=None):
     arguments_parser = parser()
     flags = arguments_parser.parse_args(arguments)
     folders = list(dict.fromkeys(str(Path(folder)) if folder else '' for folder in flags.folders))
-    if len(folders) > 1:  # a class has other files beside its folders
-        folders = [folder for folder in folders if not Path(folder).is_file()] or folders
+    files = [folder for folder in folders if Path(folder).is_file()]
+    if len(files) < len(folders):  # a class has other files beside its folders
+        folders = [folder for folder in folders if folder not in files]
+        for file in files:
+            print(f'{arguments_parser.prog}: left out, as it is no folder: {file}', file=sys.stderr)
     for folder in folders:
         if not folder or not Path(folder).is_dir():
             arguments_parser.error(f'{folder or "an empty name"} is no folder')

@@ -385,7 +385,9 @@ def test_one_folder_and_a_class(tmp_path, capsys):
     (tmp_path / 'empty').mkdir()
     marks = tmp_path / 'marks.csv'
     assert check_solution.main([*map(str, sorted(tmp_path.iterdir())), '--question', '1.2', '--csv', str(marks)]) == 1
-    bad, empty, good = capsys.readouterr().out.splitlines()
+    out, err = capsys.readouterr()
+    bad, empty, good = out.splitlines()
+    assert re.findall(r'left out.*', err) == [f'left out, as it is no folder: {tmp_path / "notes.txt"}']
     assert '15/16 right' in bad and 'softmax.stable: wrong' in bad
     assert '16/16 right' in good
     assert '0/16 right' in empty and 'none of the files' in empty
