@@ -17,7 +17,8 @@ from pathlib import Path
 from checking.items import QUESTIONS, nothing_to_judge
 from checking.processes import Workers
 from checking.sandbox import Limits, judge_folder
-from checking.table import as_csv, as_json, first_to_mend, print_row, print_table
+from checking.solution import holding
+from checking.table import as_csv, as_json, first_to_mend, plain, print_row, print_table
 from training.flags import ArgumentParser, number
 
 
@@ -97,6 +98,12 @@ def main(arguments=None):
     if flags.csv and flags.csv == flags.json:
         where = 'the standard output' if flags.csv == '-' else flags.csv
         arguments_parser.error(f"--csv and --json can't both go to {where}")
+
+    for folder in folders:
+        if (found := holding(folder)) and found[0] != Path(folder) and len(found) > 1:
+            others = ', '.join(str(other.relative_to(folder)) for other in found[1:4])
+            text = f'judges {found[0]} alone; these hold files of the assignment too: {others}'
+            print(f'{arguments_parser.prog}: {plain(text)}', file=sys.stderr)
 
     with contextlib.suppress(AttributeError):  # a stream that has no encoding to fail in
         sys.stdout.reconfigure(errors='backslashreplace')

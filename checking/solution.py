@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import sys
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -172,13 +173,20 @@ def revive_old_names():
             setattr(collections, name, getattr(collections.abc, name))
 
 
+def holding(folder):
+    """The folders that hold files of the assignment, this one and those below, that with most of them first."""
+    folder = Path(folder)
+    below = (p for depth in ('*', '*/*', '*/*/*', '*/*/*/*') for p in sorted(folder.glob(depth)) if p.is_dir())
+    counts = {}
+    for path in islice(chain([folder], below), 5000):
+        if not any(part.startswith('.') for part in path.relative_to(folder).parts):
+            counts[path] = sum((path / f'{name}.py').is_file() for name in FILES)
+    return sorted(filter(counts.get, counts), key=lambda path: -counts[path])
+
+
 def locate(folder):
     """The folder with the solution: this one, or that below it which holds most of the assignment's files."""
-    folder = Path(folder)
-    candidates = [folder, *(p for depth in ('*', '*/*', '*/*/*', '*/*/*/*') for p in folder.glob(depth) if p.is_dir())]
-    counts = [sum((path / f'{name}.py').is_file() for name in FILES) for path in candidates[:5000]]
-    best = max(range(len(counts)), key=lambda i: (counts[i], -i))
-    return candidates[best] if counts[best] else None
+    return next(iter(holding(folder)), None)
 
 
 def prefer(folder):

@@ -448,6 +448,14 @@ def test_solution_is_found_below(tmp_path):
     assert locate(tmp_path / 'assignment_1' / 'code') == tmp_path / 'assignment_1' / 'code'
 
 
+def test_of_several_solutions_in_a_folder_it_is_said_which_is_judged(tmp_path, capsys):
+    for name in ('b', 'a', '.ipynb_checkpoints'):
+        shutil.copytree(STUDENTS, tmp_path / name)
+    assert check_solution.main([str(tmp_path), '--question', '2']) == 0
+    text = capsys.readouterr().err
+    assert f'judges {tmp_path / "a"} alone' in text and text.endswith('too: b\n')
+
+
 def test_missing_files_are_missing():
     assert set(verdicts(judge(Solution(modules={}))).values()) == {MISSING}
 
