@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .compare import rng
-from .networks import close, ends_in, module_of, recorded
+from .networks import check_not_random, close, ends_in, is_random, module_of, recorded
 from .solution import build
 from .verdicts import Crashed, Missing, Note, Wrong, is_unwritten
 
@@ -199,15 +199,18 @@ def convnet(solution):
     if not convs:
         raise Missing('cannot be judged: it uses no nn.Conv2d')
     check_layers(net, convs, bns, linears)
-    randomise(bns)
-    has_dropout = any('dropout' in type(m).__name__.lower() for m in net.modules())
+    with torch.no_grad():
+        has_dropout = is_random(net, x, out)
     notes = ['convolutions without bias'] if any(conv.bias is None for conv in convs) else []
     notes += ['the network of the 2020 edition'] if edition_of(convs) is OF_2020 else []
     for training in (False,) if has_dropout else (True, False):
         net.train(training)
         randomise(bns)
         with torch.no_grad():
-            end = check_values(net(x.clone()), x, convs, bns, linears[0], training)
+            values = net(x.clone())
+            if not training:
+                check_not_random(net, x, values)
+            end = check_values(values, x, convs, bns, linears[0], training)
     if tuple(out.shape) != (3, N_CLASSES):
         hint = f'there are always {out.shape[-1]} classes' if out.shape[-1] != N_CLASSES else ''
         raise Wrong(f'the output has the shape {tuple(out.shape)}, expected {(3, N_CLASSES)}', hint)

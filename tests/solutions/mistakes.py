@@ -366,4 +366,11 @@ STUDENTS = {
         'mlp_pytorch',
         'training=self.training',
     ),
+    'dropout of the ConvNet in evaluation': (
+        _C,
+        'out = self.avg(self.cnn(x))',
+        'out = nn.functional.dropout(self.avg(self.cnn(x)))',
+        'convnet',
+        'training=self.training',
+    ),
 }
