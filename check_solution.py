@@ -9,6 +9,7 @@ strangers' code in a container or a virtual machine.
 """
 
 import contextlib
+import io
 import os
 import sys
 from functools import partial
@@ -105,6 +106,8 @@ def main(arguments=None):
             text = f'judges {found[0]} alone; these hold files of the assignment too: {others}'
             print(f'{arguments_parser.prog}: {plain(text)}', file=sys.stderr)
 
+    if sys.stdout is None:  # closed: `>&-`, or under pythonw
+        sys.stdout = io.StringIO()
     with contextlib.suppress(AttributeError):  # a stream that has no encoding to fail in
         sys.stdout.reconfigure(errors='backslashreplace')
     silent = '-' in (flags.csv, flags.json)

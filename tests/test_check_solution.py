@@ -378,6 +378,13 @@ def test_a_terminal_without_our_letters(tmp_path, monkeypatch):
     assert rb'divided by B \u2212 1' in stream.getvalue()
 
 
+def test_a_standard_output_that_is_closed(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, 'stdout', None)
+    marks = tmp_path / 'marks.csv'
+    assert check_solution.main([str(STUDENTS), '--question', '2', '--csv', str(marks)]) == 0
+    assert marks.exists()
+
+
 def test_one_folder_and_a_class(tmp_path, capsys):
     for name in ('good', 'bad'):
         shutil.copytree(STUDENTS, tmp_path / name / 'code')
