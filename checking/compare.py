@@ -18,7 +18,7 @@ def rng(seed=0):
 def as_array(value, shape, what):
     """`value` as a float64 array of that shape; Wrong if it has another shape, or is no array of numbers."""
     if value is None:
-        raise Missing(f'{what} returns None: not written yet')
+        raise Missing(f'{what} returns None: not written yet, or its return is forgotten')
     try:
         array = np.asarray(value.detach() if hasattr(value, 'detach') else value).astype(np.float64)
     except (TypeError, ValueError):

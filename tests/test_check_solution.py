@@ -246,6 +246,13 @@ def test_unwritten_parts_are_missing_and_nothing_else():
     assert set(found.values()) == {RIGHT, MISSING}
 
 
+def test_forgotten_return_is_spoken_of():
+    changes = [('modules.py', 'keepdims=True)\n        return dx', 'keepdims=True)')]
+    found = {r.item: r for r in judge(altered(*changes), ['1.2'])}
+    assert 'its return is forgotten' in found['linear.input'].detail
+    assert found['linear.weight'].verdict == RIGHT
+
+
 def test_crash_names_file_and_line():
     results = judge(altered(('modules.py', 'self.s = e /', 'self.s = nothing /')), ['1.2'])
     (crash,) = blamed(results).values()
