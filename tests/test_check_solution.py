@@ -253,6 +253,11 @@ def test_forgotten_return_is_spoken_of():
     assert found['linear.weight'].verdict == RIGHT
 
 
+def test_gamma_and_beta_exchanged_in_forward_are_no_fault_of_their_gradients():
+    changes = [('custom_batchnorm.py', 'self.scale * norm + self.shift', 'self.shift * norm + self.scale')]
+    assert blamed(judge(altered(*changes), ['3.1'])).keys() == {'batchnorm_autograd.forward'}
+
+
 def test_crash_names_file_and_line():
     results = judge(altered(('modules.py', 'self.s = e /', 'self.s = nothing /')), ['1.2'])
     (crash,) = blamed(results).values()
