@@ -319,7 +319,7 @@ def ceiling():
     return (
         f'The speedrun, from reading the data to the last figure, computes at {mean_and_deviation(rates, 0)} GFLOP/s, '
         f'{mean_and_deviation(shares, 0)} % of the rate of a 2048 x 2048 matrix product on the same machine, measured '
-        f'before and after each run ({len(rates)} seeds).\n'
+        f'beside each run ({len(rates)} seeds).\n'
     )
 
 
