@@ -22,6 +22,7 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from custom_batchnorm import CustomBatchNormAutograd, CustomBatchNormManualModule
 from training.flags import ArgumentParser, number
+from training.script import run_script
 from training.torch_machine import reuse_freed_memory
 
 SHAPES = [(200, 100), (512, 1024), (8192, 1024)]
@@ -50,14 +51,16 @@ def median_ratio(times, others):
     return statistics.median(a / b for a, b in zip(times, others, strict=True))
 
 
-def main():
+def parse_flags():
     parser = ArgumentParser(__file__, __doc__)
     parser.add_argument('--repeats', type=number(int, 1), default=15, help='turns of each version')
-    repeats = parser.parse_args().repeats
+    return parser.parse_args()
 
+
+def main(flags):
     reuse_freed_memory()
     load = f'load {os.getloadavg()[0]:.1f} before, ' if hasattr(os, 'getloadavg') else ''
-    print(f'torch {torch.__version__}, {torch.get_num_threads()} threads, {load}{repeats} turns')
+    print(f'torch {torch.__version__}, {torch.get_num_threads()} threads, {load}{flags.repeats} turns')
     print('| shape | version | time [ms] | shortest [ms] | time / autograd | time / native | saved [MB] |')
     print('| --- | --- | ---: | ---: | ---: | ---: | ---: |')
     for n, c in SHAPES:
@@ -67,7 +70,7 @@ def main():
         modules = {name: version(c) for name, version in VERSIONS.items()}
         inner = max(1, 4_000_000 // (n * c))
         times = {name: [] for name in modules}
-        for turn in range(repeats + 1):
+        for turn in range(flags.repeats + 1):
             for name, module in modules.items():
                 seconds = timeit.timeit(partial(step, module, x, dout), number=inner) / inner
                 if turn > 0:  # the first turn warms up
@@ -81,4 +84,4 @@ def main():
 
 
 if __name__ == '__main__':
-    main()
+    run_script(main, parse_flags())

@@ -23,11 +23,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from cifar10_utils import make_data_sets
 from convnet_pytorch import ConvNet
 from data.shapes10 import shapes10
-from train_convnet_pytorch import parse_flags
+from train_convnet_pytorch import parse_flags as convnet_flags
 from training.augmentation import Augmentation
 from training.evaluation import predict_logits
 from training.flags import ArgumentParser, number
 from training.optimisers import make_optimizer
+from training.script import run_script
 from training.torch_machine import TorchMachine
 
 BATCH_SIZES = 32, 128
@@ -49,14 +50,14 @@ def training_step(model, optimizer, machine, x, y):
 
 
 def plain_step(x, y):
-    machine = TorchMachine(parse_flags(['--precision', 'fp32']))
+    machine = TorchMachine(convnet_flags(['--precision', 'fp32']))
     model = ConvNet(3, 10).to(machine.device)
     return training_step(model, torch.optim.Adam(model.parameters(), lr=1e-4), machine, x, y)
 
 
 def our_step(machine, x, y):
     model = machine.place(ConvNet(3, 10))
-    return training_step(model, make_optimizer(parse_flags([]), model), machine, x, y)
+    return training_step(model, make_optimizer(convnet_flags([]), model), machine, x, y)
 
 
 def data_step(machine, data_set, batch_size):
@@ -94,11 +95,14 @@ def training_flops(machine, batch_size):
     return counter.get_total_flops()
 
 
-def main():
+def parse_flags():
     parser = ArgumentParser(__file__, __doc__)
     parser.add_argument('--repeats', type=number(int, 1), default=5, help='blocks of steps for each contender')
-    repeats = parser.parse_args().repeats
-    machine = TorchMachine(parse_flags([]))
+    return parser.parse_args()
+
+
+def main(flags):
+    machine = TorchMachine(convnet_flags([]))
     data = make_data_sets(*shapes10(), one_hot=False)
     contenders = {
         'matrix product': (matrix_products(machine, machine.precision), 2),
@@ -114,7 +118,7 @@ def main():
             f'data {size}': (data_step(machine, data['train'], size), 10),
         }
     times = {name: [] for name in contenders}
-    for repeat in range(repeats + 1):
+    for repeat in range(flags.repeats + 1):
         for name, (step, n) in contenders.items():
             taken = timeit.timeit(step, number=n) / n
             if repeat:  # the first warms up
@@ -145,4 +149,4 @@ def main():
 
 
 if __name__ == '__main__':
-    main()
+    run_script(main, parse_flags())

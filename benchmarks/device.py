@@ -30,6 +30,7 @@ from data.shapes10 import shapes10
 from experiments import best_convnet, speedrun
 from training.flags import ArgumentParser
 from training.run import Run
+from training.script import run_script
 from training.torch_machine import TorchMachine
 
 FIRST, STEPS = 10, 50
@@ -188,8 +189,8 @@ def show(name, reads, operators):
     print(f'| {name} | {reads} | {operators / STEPS:.0f} |', flush=True)
 
 
-def main():
-    argv = ['--device', parse_flags().device]
+def main(flags):
+    argv = ['--device', flags.device]
     print(f'| loop | host reads in {STEPS} steps | operator calls a step |\n| --- | ---: | ---: |', flush=True)
     show('the ConvNet as in tutorials', *counts_of_tutorial(TorchMachine(train_mlp_pytorch.parse_flags(argv)).device))
     with mock.patch.object(speedrun, 'BATCH_SIZE', BATCH_SIZE):
@@ -199,4 +200,4 @@ def main():
 
 
 if __name__ == '__main__':
-    main()
+    run_script(main, parse_flags())

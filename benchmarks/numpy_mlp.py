@@ -17,16 +17,21 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import threadpoolctl
 import torch
-from sklearn.neural_network import MLPClassifier
 from torch import nn
+
+try:
+    import threadpoolctl
+    from sklearn.neural_network import MLPClassifier
+except ImportError as error:
+    sys.exit(f'numpy_mlp.py needs {error.name}, which is missing: pip install -r requirements-dev.txt')
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import mlp_numpy
 import mlp_pytorch
 from modules import CrossEntropyModule
 from training.flags import ArgumentParser, number
+from training.script import run_script
 
 SIZES = [([100], 200), ([1024, 1024], 512)]
 N_INPUTS, N_CLASSES, LEARNING_RATE = 3 * 32 * 32, 10, 1e-9
@@ -79,10 +84,13 @@ def flops(n_hidden, batch_size):
     return 2 * batch_size * sum(products)
 
 
-def main():
+def parse_flags():
     parser = ArgumentParser(__file__, __doc__)
     parser.add_argument('--repeats', type=number(int, 1), default=30, help='blocks of steps for each contender')
-    repeats = parser.parse_args().repeats
+    return parser.parse_args()
+
+
+def main(flags):
     warnings.filterwarnings('ignore', module='sklearn')
     rng = np.random.default_rng(0)
     pools = threadpoolctl.threadpool_info()
@@ -101,7 +109,7 @@ def main():
         }
         steps = max(3, int(2e10 / flops(n_hidden, batch_size)))
         times = {name: [] for name in contenders}
-        for repeat in range(repeats + 2):
+        for repeat in range(flags.repeats + 2):
             for name, (step, _) in contenders.items():
                 n = steps if name != 'matrix product' else 2
                 taken = timeit.timeit(step, number=n) / n
@@ -122,4 +130,4 @@ def main():
 
 
 if __name__ == '__main__':
-    main()
+    run_script(main, parse_flags())

@@ -1,8 +1,10 @@
 """What benchmarks/device.py counts and benchmarks/gpu.py times, with tiny settings on a CPU."""
 
+import runpy
 import sys
 
 import numpy as np
+import pytest
 import torch
 from conftest import ROOT
 
@@ -88,3 +90,13 @@ def test_without_a_gpu_it_says_so_in_one_line(monkeypatch, capsys):
     monkeypatch.setattr(sys, 'argv', ['gpu.py'])
     gpu.main(gpu.parse_flags())
     assert capsys.readouterr().out.count('\n') == 1
+
+
+@pytest.mark.parametrize('name', ['device', 'convnet'])
+def test_a_benchmark_that_cannot_run_says_so_in_one_line(monkeypatch, capsys, name):
+    monkeypatch.setenv('WORLD_SIZE', 'x')
+    monkeypatch.setattr(sys, 'argv', [f'{name}.py'])
+    with pytest.raises(SystemExit) as exit:
+        runpy.run_path(str(ROOT / 'benchmarks' / f'{name}.py'), run_name='__main__')
+    error = capsys.readouterr().err
+    assert exit.value.code == 2 and error.startswith(f'{name}.py: WORLD_SIZE') and error.count('\n') == 1
