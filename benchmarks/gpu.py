@@ -12,6 +12,7 @@ those in a trace of the CUDA runtime. What is printed is kept in runs/gpu.json.
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -180,11 +181,18 @@ def parse_flags():
     return parser.parse_args()
 
 
+def data_argv(flags):
+    """The flags of the data as words, for runs that start in another folder."""
+    words = ['--dataset', flags.dataset, '--data_dir', os.path.abspath(flags.data_dir)]
+    words += ['--validation_size', str(flags.validation_size)]
+    return words + (['--data_url', flags.data_url] if flags.data_url else [])
+
+
 def main(flags):
     if not torch.cuda.is_available():
         print('no CUDA device is here, and nothing to measure: benchmarks/device.py counts what a step asks of one')
         return
-    argv = ['--device', 'cuda', '--dataset', flags.dataset, '--data_dir', str(flags.data_dir)]
+    argv = ['--device', 'cuda', *data_argv(flags)]
     convnet_flags = train_convnet_pytorch.parse_flags(argv)
     machine, found = TorchMachine(convnet_flags), {'gpu': torch.cuda.get_device_name(), 'torch': torch.__version__}
     print(f'{found["gpu"]}, {machine}, torch {found["torch"]}')

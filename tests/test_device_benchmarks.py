@@ -92,6 +92,19 @@ def test_without_a_gpu_it_says_so_in_one_line(monkeypatch, capsys):
     assert capsys.readouterr().out.count('\n') == 1
 
 
+def test_the_runs_of_the_gpu_benchmark_read_the_same_data_wherever_they_start(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    given = ['--data_dir', 'mine', '--validation_size', '7', '--data_url', 'https://example.org/x']
+    monkeypatch.setattr(sys, 'argv', ['gpu.py', *given])
+    words = gpu.data_argv(gpu.parse_flags())
+    flags = train_mlp_pytorch.parse_flags(words)
+    assert flags.data_dir == str(tmp_path / 'mine')
+    assert (flags.validation_size, flags.data_url) == (7, 'https://example.org/x')
+    monkeypatch.setattr(sys, 'argv', ['gpu.py', '--dataset', 'shapes10'])
+    flags = train_mlp_pytorch.parse_flags(gpu.data_argv(gpu.parse_flags()))
+    assert (flags.dataset, flags.data_url) == ('shapes10', None)
+
+
 @pytest.mark.parametrize('name', ['device', 'convnet'])
 def test_a_benchmark_that_cannot_run_says_so_in_one_line(monkeypatch, capsys, name):
     monkeypatch.setenv('WORLD_SIZE', 'x')
