@@ -322,8 +322,9 @@ def test_values_that_are_not_joined_by_commas(capsys, script):
     assert status == 2 and '50' in line and 'commas' in line and '512,256' in line
 
 
-def test_what_is_like_no_flag_is_answered_with_none(capsys):
-    _, line = failing_run(capsys, 'train_mlp_numpy', '--zzz')
+@pytest.mark.parametrize('typed', ['--zzz', '--nope'])  # of --dtype the latter has the hyphens and two letters
+def test_what_is_like_no_flag_is_answered_with_none(capsys, typed):
+    _, line = failing_run(capsys, 'train_mlp_numpy', typed)
     assert 'did you mean' not in line
 
 

@@ -64,14 +64,14 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def _probably_meant(self, unknown):
         """The flag that was probably meant by the first argument that is not known, as the end of a sentence."""
-        known = [option for action in self._actions for option in action.option_strings if option.startswith('--')]
+        known = [option[2:] for action in self._actions for option in action.option_strings if option.startswith('--')]
         name = unknown[0].split('=')[0].translate(DASHES)
         if not name.startswith('-'):
             return ': several values of a flag are joined by commas, as in 512,256'
-        name = f'--{name.lstrip("-").replace("-", "_")}'
-        meant = f'--{ALIASES.get(name[2:], name[2:])}'
+        name = name.lstrip('-').replace('-', '_')
+        meant = ALIASES.get(name, name)
         close = [meant] if meant in known else difflib.get_close_matches(name, known, 1)
-        return f': did you mean {close[0]}?' if close else ''
+        return f': did you mean --{close[0]}?' if close else ''
 
     def error(self, message):
         self.exit(2, f'{self.prog}: {message} (--help lists the flags)\n')
