@@ -79,33 +79,42 @@ def judge(folders, flags, on_result):
         return judged
 
 
-def main(arguments=None):
-    arguments_parser = parser()
-    flags = arguments_parser.parse_args(arguments)
+def checked_folders(parser, flags):
+    """The folders to judge; what is left out, or may be meant otherwise, is said. Ends the program on a wrong call."""
     folders = list(dict.fromkeys(str(Path(folder)) if folder else '' for folder in flags.folders))
     files = [folder for folder in folders if Path(folder).is_file()]
     if len(files) < len(folders):  # a class has other files beside its folders
         folders = [folder for folder in folders if folder not in files]
         for file in files:
-            print(f'{arguments_parser.prog}: left out, as it is no folder: {file}', file=sys.stderr)
+            print(f'{parser.prog}: left out, as it is no folder: {file}', file=sys.stderr)
     for folder in folders:
         if not folder or not Path(folder).is_dir():
-            arguments_parser.error(f'{folder or "an empty name"} is no folder')
-    for path in (flags.csv, flags.json):
-        if path and not Path(path).absolute().parent.is_dir():
-            arguments_parser.error(f'{path} cannot be written: there is no folder {Path(path).parent}')
-        if path and Path(path).is_dir():
-            arguments_parser.error(f'{path} cannot be written: it is a folder')
-    if flags.csv and flags.csv == flags.json:
-        where = 'the standard output' if flags.csv == '-' else flags.csv
-        arguments_parser.error(f"--csv and --json can't both go to {where}")
-
+            parser.error(f'{folder or "an empty name"} is no folder')
     for folder in folders:
         if (found := holding(folder)) and found[0] != Path(folder) and len(found) > 1:
             others = ', '.join(str(other.relative_to(folder)) for other in found[1:4])
             text = f'judges {found[0]} alone; these hold files of the assignment too: {others}'
-            print(f'{arguments_parser.prog}: {plain(text)}', file=sys.stderr)
+            print(f'{parser.prog}: {plain(text)}', file=sys.stderr)
+    return folders
 
+
+def check_tables(parser, flags):
+    """Ends the program if a table could not be written in the end."""
+    for path in (flags.csv, flags.json):
+        if path and not Path(path).absolute().parent.is_dir():
+            parser.error(f'{path} cannot be written: there is no folder {Path(path).parent}')
+        if path and Path(path).is_dir():
+            parser.error(f'{path} cannot be written: it is a folder')
+    if flags.csv and flags.csv == flags.json:
+        where = 'the standard output' if flags.csv == '-' else flags.csv
+        parser.error(f"--csv and --json can't both go to {where}")
+
+
+def main(arguments=None):
+    arguments_parser = parser()
+    flags = arguments_parser.parse_args(arguments)
+    check_tables(arguments_parser, flags)
+    folders = checked_folders(arguments_parser, flags)
     if sys.stdout is None:  # closed: `>&-`, or under pythonw
         sys.stdout = io.StringIO()
     with contextlib.suppress(AttributeError):  # a stream that has no encoding to fail in

@@ -207,6 +207,13 @@ def training_batches(data_set, phases, last_loss, generator, device):
             yield batches.draw(rows, mirrored=(rows + epoch) % 2 == 0)  # each epoch mirrors the other half
 
 
+def in_steps(epochs, steps_per_epoch):
+    """PHASES and WHITENING_BIAS_EPOCHS in steps, in a run of so many epochs."""
+    scale = epochs / sum(length for _, length in PHASES)
+    phases = [(size, max(1, round(scale * length * steps_per_epoch))) for size, length in PHASES]
+    return phases, scale * WHITENING_BIAS_EPOCHS * steps_per_epoch
+
+
 def make_optimizers(model, n_steps, whitening_steps):
     """Muon for the filters, SGD for the rest, and the schedulers of both: every learning rate falls to 0."""
     filters = [p for p in model.groups.parameters() if p.ndim == 4]
@@ -270,11 +277,8 @@ def train(flags):
     machine.started = time.perf_counter()  # that was none of the run
     data = load_data(flags, standardize=True)
     train_set = data['train']
-    steps_per_epoch = train_set.num_examples // BATCH_SIZE
-    scale = flags.epochs / sum(epochs for _, epochs in PHASES)
-    phases = [(size, max(1, round(scale * epochs * steps_per_epoch))) for size, epochs in PHASES]
+    phases, whitening_steps = in_steps(flags.epochs, train_set.num_examples // BATCH_SIZE)
     n_steps = sum(steps for _, steps in phases)
-    whitening_steps = scale * WHITENING_BIAS_EPOCHS * steps_per_epoch
 
     torch.manual_seed(flags.seed)
     generator = torch.Generator().manual_seed(flags.seed)

@@ -5,7 +5,7 @@ data                 the data sets that the flags ask for
 numpy_machine        where NumPy computes
 torch_machine        where PyTorch computes: device, precision, and the processes that train together
 processes, torchrun  the process that trains alone, and those that train together
-hardware             what the hardware multiplies in silicon
+hardware             the device of a process, and what it multiplies in silicon
 convolution          a faster product for small images
 batches              batches made on the device, from images that lie there as bytes
 augmentation         images that are never the same twice

@@ -1,6 +1,31 @@
-"""What the hardware multiplies in silicon."""
+"""The device that a process computes on, and what it multiplies in silicon."""
 
 import torch
+
+from training.errors import UsageError
+from training.processes import told
+
+
+def find_device(name, n_processes):
+    """The device of this process by a name that torch gives its kind, or 'auto'.
+
+    Raises:
+        UsageError: if it is not there for each of the processes.
+    """
+    found = {
+        'cuda': torch.cuda.device_count() >= told('LOCAL_WORLD_SIZE', 1),  # the same answer for all
+        'mps': torch.backends.mps.is_available() and n_processes == 1,  # it cannot average over processes
+        'cpu': True,
+    }
+    if name == 'auto':
+        name = next(n for n in found if found[n])
+    if not found[name]:
+        raise UsageError(f'--device {name} is not to be had for each process here; auto takes what there is')
+    if name != 'cuda':
+        return torch.device(name)
+    local_rank = told('LOCAL_RANK', 0)
+    torch.cuda.set_device(local_rank)
+    return torch.device('cuda', local_rank)
 
 
 def fastest_precision(device):

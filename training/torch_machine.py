@@ -14,7 +14,7 @@ from training.batches import Resident
 from training.convolution import use_matrix_products
 from training.errors import UsageError
 from training.files import checked_archive
-from training.hardware import fastest_precision
+from training.hardware import fastest_precision, find_device
 from training.numpy_machine import numpy_random_state, set_numpy_random_state
 from training.processes import Alone, told
 from training.torchrun import Together
@@ -43,7 +43,7 @@ class TorchMachine:
     def __init__(self, flags):
         self.started = time.perf_counter()
         self.processes = Together() if told('WORLD_SIZE', 1) > 1 else Alone()
-        self.device = self._device(flags.device)
+        self.device = find_device(flags.device, self.processes.world_size)
         self.precision = self._precision(flags.precision)
         torch.backends.cudnn.allow_tf32 = self.precision != 'fp32'  # it would round float32 to 10 bits
         torch.backends.cudnn.deterministic = True  # a resumed run reaches the same bits
@@ -57,23 +57,6 @@ class TorchMachine:
         n = self.processes.world_size
         processes = f', {n} processes' if n > 1 else ''
         return f'{self.device.type} in {self.precision}{processes}'
-
-    def _device(self, name):
-        found = {
-            'cuda': torch.cuda.device_count() >= told('LOCAL_WORLD_SIZE', 1),  # the same answer for all
-            'mps': torch.backends.mps.is_available()
-            and self.processes.world_size == 1,  # it cannot average over processes
-            'cpu': True,
-        }
-        if name == 'auto':
-            name = next(n for n in found if found[n])
-        if not found[name]:
-            raise UsageError(f'--device {name} is not to be had for each process here; auto takes what there is')
-        if name != 'cuda':
-            return torch.device(name)
-        local_rank = told('LOCAL_RANK', 0)
-        torch.cuda.set_device(local_rank)
-        return torch.device('cuda', local_rank)
 
     def _precision(self, name):
         if name == 'fp16' and self.device.type == 'mps':
