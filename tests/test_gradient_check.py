@@ -70,3 +70,7 @@ def test_rel_error_of_nan_passes_no_tolerance():
 def test_rel_error_does_not_broadcast():
     with pytest.raises(ValueError, match=r'\(3,\) and \(3, 1\)'):
         rel_error(np.ones(3), np.ones((3, 1)))
+
+
+def test_rel_error_of_complex_numbers_sees_both_parts():
+    assert rel_error(np.array([3 + 4j]), np.array([3 - 4j])) == 0.8  # |8j| / (5 + 5)
