@@ -43,6 +43,7 @@ PRINTED = {
         'convnet_without_bf16': 'python benchmarks/convnet.py, on a CPU without bfloat16',
         'scaling': 'python benchmarks/scaling.py',
         'back_to_back': 'python benchmarks/back_to_back.py --repeats 3',
+        'device': 'python benchmarks/device.py',
         'speedrun_gpu': 'python experiments/speedrun.py with --seed 42 and 43, on one NVIDIA H200',
     },
     'checks': {
