@@ -150,7 +150,7 @@ class DataSet:
         """The examples of `next_rows`: x, float32 (B, 3, 32, 32), and y, one-hot float32 (B, 10) or int64 (B,)."""
         return self._rows(self.next_rows(batch_size, rank, world_size))
 
-    def next_rows(self, batch_size, rank=0, world_size=1):
+    def next_rows(self, batch_size, rank, world_size):
         """The next `batch_size` examples of the order, or process `rank`'s share of them: their places, int64 (B,).
 
         Process r of `world_size` gets the rows r, r + world_size, ... of the batch, and with equal random states

@@ -281,10 +281,19 @@ NO_STATE = 'it sets the state of something else than a NumPy array'
 TOO_LONG = 'it has more opcodes than a batch of its size'
 
 
+class OfNoShape:
+    """Pickled, an array whose shape is a word."""
+
+    def __reduce__(self):
+        call, args, (version, _, *state) = PIXELS.__reduce__()
+        return call, args, (version, ('two', 3072), *state)
+
+
 @pytest.mark.parametrize(
     ('batch', 'reason'),
     [
         ({b'labels': [0, 1]}, NO_IMAGES),
+        ({b'data': OfNoShape(), b'labels': [0, 1]}, NO_IMAGES),
         ({b'data': PIXELS}, f'{LABELS}, got none'),
         ({b'data': PIXELS, b'fine_labels': [0, 1]}, f'{LABELS}, got none'),  # CIFAR-100
         ({b'data': PIXELS.astype(np.float32), b'labels': [0, 1]}, NO_IMAGES),

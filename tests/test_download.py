@@ -392,8 +392,9 @@ def test_archive_put_by_hand_with_another_md5_is_passed_over(server, target, ori
 
 
 def test_a_proxy_is_named_when_nothing_can_be_fetched_and_its_password_is_not(server, target, monkeypatch):
-    monkeypatch.setattr(urllib.request, 'getproxies', lambda: {'https': 'http://me:secret@proxy:port', 'no': 'here'})
-    with pytest.raises(DataError, match=r'could not be fetched by way of https_proxy \(http') as error:
+    proxies = dict.fromkeys(['http', 'https'], 'http://me:secret@proxy:port') | {'no': 'here'}
+    monkeypatch.setattr(urllib.request, 'getproxies', lambda: proxies)
+    with pytest.raises(DataError, match=r'could not be fetched by way of http_proxy and https_proxy \(http') as error:
         cifar10_utils.get_cifar10(target)
     assert 'secret' not in str(error.value)
 
