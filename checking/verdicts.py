@@ -54,10 +54,13 @@ class Crashed(Exception):
         self.error, self.hint = error, hint
 
 
+UNWRITTEN = NotImplementedError  # what a skeleton raises where the student's answer belongs
+
+
 def is_unwritten(error):
-    """Whether it is what skeletons raise: NotImplementedError, or NameError for `return out` with nothing before it."""
+    """Whether it is what skeletons raise: UNWRITTEN, or NameError for `return out` with nothing before it."""
     if not isinstance(error, NameError) or error.__traceback__ is None:
-        return isinstance(error, NotImplementedError)
+        return isinstance(error, UNWRITTEN)
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     does = [instruction.opname for instruction in dis.get_instructions(frame.f_code)]
     return 'RETURN_VALUE' in does and not any(name.startswith(('STORE', 'CALL', 'BINARY')) for name in does)

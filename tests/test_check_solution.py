@@ -20,7 +20,7 @@ from checking import processes, sandbox, table
 from checking.guide import WHERE
 from checking.items import CHECKS, NAMES, asked, judge
 from checking.solution import FILES, Solution, locate
-from checking.verdicts import CRASH, MISSING, RIGHT, WRONG, Result
+from checking.verdicts import CRASH, MISSING, RIGHT, UNWRITTEN, WRONG, Result
 
 ROOT = Path(__file__).resolve().parent.parent
 STUDENTS = ROOT / 'tests' / 'solutions' / 'students'
@@ -237,7 +237,7 @@ def test_one_fault_is_charged_once():
 
 def test_unwritten_parts_are_missing_and_nothing_else():
     solution = altered(
-        ('modules.py', 'dx = dout * grad', 'raise NotImplementedError'),
+        ('modules.py', 'dx = dout * grad', f'raise {UNWRITTEN.__name__}'),
         ('modules.py', '        out = -np.sum(y * np.log(x + 1e-12)) / n\n        return out', '        pass'),
     )
     found = verdicts(judge(solution, ['1.2']))
