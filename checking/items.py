@@ -42,7 +42,7 @@ CHECKS = [
     Item('mlp_numpy.forward', 'mlp_numpy', '1.2', ('linear.forward', 'activation.forward', 'softmax.forward')),
     Item(
         'mlp_numpy.gradients',
-        'mlp_numpy',
+        'mlp_gradients',
         '1.2',
         ('mlp_numpy.forward', 'linear.input', 'activation.input', 'softmax.input'),
     ),
