@@ -136,9 +136,8 @@ def work(storage, wanted):
     """Does the wanted runs, side by side with every other worker on the same storage."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # a run says itself why it failed
     RUNS.mkdir(parents=True, exist_ok=True)
-    with locked(
-        RUNS / 'ladder.lock', PATIENCE, 'another worker fills the queue: waiting for it'
-    ):  # one worker at a time makes the tables and fills the queue
+    # One worker at a time makes the tables and fills the queue.
+    with locked(RUNS / 'ladder.lock', PATIENCE, 'another worker fills the queue: waiting for it'):
         try:
             study = open_study(storage)
         except (sqlalchemy.exc.SQLAlchemyError, ImportError) as error:
