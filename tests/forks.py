@@ -28,7 +28,7 @@ def server():
     """The context whose processes are forked from a server, which is started with the first of them."""
     context = multiprocessing.get_context('forkserver')
     os.environ['PYTHONPATH'] = os.pathsep.join(map(str, (ROOT, ROOT / 'tests')))  # where the server finds the modules
-    context.set_forkserver_preload(['forks', *SCRIPTS])
+    context.set_forkserver_preload(['forks', 'torch._dynamo', *SCRIPTS])
     return context
 
 
