@@ -141,11 +141,12 @@ class CustomBatchNormManualFunction(torch.autograd.Function):
             x_c = torch.sub(input, mean, out=buffer)
             dgamma = rstd * torch.mul(dout, x_c, out=buffer).sum(dim=0)
         if needs_input:
-            # dx = gamma rstd (dout - (dbeta / B + x_hat dgamma / B))
+            # dx = gamma rstd dout - gamma rstd / B (dbeta + x_hat dgamma)
+            scale = gamma * rstd
+            shared = -scale / B
             x_c = torch.sub(input, mean, out=buffer)
-            feedback = torch.addcmul(dbeta / B, x_c, rstd * dgamma / B, out=buffer)
-            dx_hat = torch.sub(dout, feedback, out=buffer)
-            dinput = torch.mul(dx_hat, gamma * rstd, out=buffer).to(input.dtype)
+            feedback = torch.addcmul(shared * dbeta, x_c, shared * rstd * dgamma, out=buffer)
+            dinput = torch.addcmul(feedback, dout, scale, out=buffer).to(input.dtype)
         return dinput, dgamma if needs_gamma else None, dbeta if needs_beta else None, None
 
 

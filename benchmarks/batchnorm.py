@@ -22,6 +22,7 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from custom_batchnorm import CustomBatchNormAutograd, CustomBatchNormManualModule
 from training.flags import ArgumentParser, number
+from training.provenance import hardware
 from training.script import run_script
 from training.torch_machine import reuse_freed_memory
 
@@ -60,7 +61,8 @@ def parse_flags():
 def main(flags):
     reuse_freed_memory()
     load = f'load {os.getloadavg()[0]:.1f} before, ' if hasattr(os, 'getloadavg') else ''
-    print(f'torch {torch.__version__}, {torch.get_num_threads()} threads, {load}{flags.repeats} turns')
+    threads = torch.get_num_threads()
+    print(f'{hardware()["cpu"]}, torch {torch.__version__}, {threads} threads, {load}{flags.repeats} turns')
     print('| shape | version | time [ms] | shortest [ms] | time / autograd | time / native | saved [MB] |')
     print('| --- | --- | ---: | ---: | ---: | ---: | ---: |')
     for n, c in SHAPES:

@@ -141,8 +141,9 @@ def percent_mean(name, key):
 
 def hardware(config):
     found = config['hardware']
+    cpu = found['cpu'].replace('(R)', '').removesuffix(' Processor')
     cores = '1 core' if found['cores'] == 1 else f'{found["cores"]} cores'
-    return (found.get('gpus') or [f'{found["cpu"]}, {cores}'])[0]
+    return (found.get('gpus') or [f'{cpu}, {cores}'])[0]
 
 
 def machine(config):
