@@ -26,10 +26,13 @@ sys.path[:0] = [str(REPORT.parent / folder) for folder in ('', 'experiments', 'b
 
 import equations  # noqa: E402
 import networks  # noqa: E402
+import published  # noqa: E402
 import speedrun  # noqa: E402
 from batchnorm import VERSIONS, saved_bytes  # noqa: E402
+from pictures import flops_figure  # noqa: E402
+from rows import LADDER, NETWORKS, STEPS  # noqa: E402
+from table import mean_and_deviation  # noqa: E402
 
-import results  # noqa: E402
 import unittests  # noqa: E402
 from convnet_pytorch import ConvNet  # noqa: E402
 from experiments import best_convnet  # noqa: E402
@@ -69,7 +72,7 @@ class MissingResult(Exception):
 def runs(name):
     """The (config, summary, history) of each seed of results/NAME."""
     try:
-        found = results.runs(name)
+        found = published.runs(name)
     except FileNotFoundError as error:
         raise MissingResult(f'{error.filename} is missing: repeat that run, or take its folder away') from error
     if not found:
@@ -138,7 +141,7 @@ def confusion(name):
     The shares are of all seeds and of each true class, (10, 10).
     """
     counts = []
-    for run in sorted((results.ROOT / 'results' / name).glob('seed*')):
+    for run in sorted((published.ROOT / 'results' / name).glob('seed*')):
         if not (run / 'confusion.csv').exists():
             raise MissingResult(f'results/{name}/{run.name}/confusion.csv is missing: repeat that run')
         with open(run / 'confusion.csv', newline='', encoding='utf-8') as file:
@@ -277,7 +280,7 @@ def scientific(number):
 
 def spread(values, digits):
     """Mean and standard deviation, in math mode."""
-    return '$' + results.mean_and_deviation(values, digits).replace('±', r'\pm') + '$'
+    return '$' + mean_and_deviation(values, digits).replace('±', r'\pm') + '$'
 
 
 def camel(text):
@@ -322,7 +325,7 @@ def runs_table():
                 spread([s['test_loss'] for s in summaries], 3),
                 grouped(round(statistics.median(s['seconds'] for s in summaries))),
                 precision(configs[-1]),
-                results.hardware(configs[-1]),
+                published.hardware(configs[-1]),
             ]
         )
     header = ['', 'steps', r'train [\%]', r'test [\%]', 'test loss', 'time [s]', 'precision', 'hardware']
@@ -345,10 +348,10 @@ def glance_table():
     for name, label in SECTIONS.items():
         _, summaries, _ = zip(*runs(name), strict=True)
         key = 'test_accuracy_tta' if 'test_accuracy_tta' in summaries[0] else 'test_accuracy'
-        operations = statistics.mean(results.pflop(*run) for run in runs(name))
+        operations = statistics.mean(published.pflop(*run) for run in runs(name))
         rows.append(
             [
-                rf'{results.NETWORKS[name].title.split(" (")[0]} (\ref{{{label}}})',
+                rf'{NETWORKS[name].title.split(" (")[0]} (\ref{{{label}}})',
                 spread([100 * s[key] for s in summaries], 2),
                 np.format_float_positional(operations, 2, fractional=False, trim='-'),
             ]
@@ -388,7 +391,7 @@ def escaped(text):
 
 def ladder_table():
     """The modifications of the default MLP, best first, below the default itself."""
-    found = [ladder_row(name, about) for name, about in results.LADDER.items()]
+    found = [ladder_row(name, about) for name, about in LADDER.items()]
     base, *others = found
     others.sort(key=lambda row: -row[0])
     return ladder_tabular([base, *others], [base] * len(found))
@@ -396,8 +399,8 @@ def ladder_table():
 
 def steps_table():
     """The modifications that are added up, each with its gain over the one before."""
-    found = [ladder_row(name, about) for name, about in results.STEPS.items() if results.runs(name)]
-    return ladder_tabular(found, [ladder_row('ladder/default', results.LADDER['ladder/default']), *found[:-1]])
+    found = [ladder_row(name, about) for name, about in STEPS.items() if published.runs(name)]
+    return ladder_tabular(found, [ladder_row('ladder/default', LADDER['ladder/default']), *found[:-1]])
 
 
 def ladder_row(name, about):
@@ -418,9 +421,9 @@ def ladder_tabular(found, bases):
 
 def printed(folder, name):
     """The lines of results/FOLDER/NAME.txt, which some program printed."""
-    path = results.ROOT / 'results' / folder / f'{name}.txt'
+    path = published.ROOT / 'results' / folder / f'{name}.txt'
     if not path.exists():
-        command = results.PRINTED[folder][name]
+        command = published.PRINTED[folder][name]
         raise MissingResult(f'results/{folder}/{name}.txt is missing: put there what `{command}` prints')
     return path.read_text(encoding='utf-8').splitlines()
 
@@ -512,15 +515,15 @@ def speedrun_numbers():
         'speedPairs': str(len(seconds['speedrun'])),
         'speedTogether': f'{statistics.median(seconds["speedrun"]):.0f}',
         'convTogether': f'{statistics.median(seconds["train_convnet_pytorch"]):.0f}',
-        'speedShare': f'{statistics.mean(results.speedrun_rates()[1]):.0f}',
+        'speedShare': f'{statistics.mean(published.speedrun_rates()[1]):.0f}',
     }
 
 
 def best_convnet_numbers():
     configs, summaries, histories = zip(*runs('convnet_best'), strict=True)
-    fastest_config, fastest = results.fastest('convnet_best')
-    flags, pflop = configs[0]['flags'], results.pflop(configs[0], summaries[0], histories[0])
-    (_, large, update), (_, small, _) = (results.flops(None, True, side=s) for s in (32, best_convnet.SMALL))
+    fastest_config, fastest = published.fastest('convnet_best')
+    flags, pflop = configs[0]['flags'], published.pflop(configs[0], summaries[0], histories[0])
+    (_, large, update), (_, small, _) = (published.flops(None, True, side=s) for s in (32, best_convnet.SMALL))
     update *= summaries[0]['step'] / 1e15
     return {
         'vggPlain': spread([100 * s['test_accuracy'] for s in summaries], 2),
@@ -539,7 +542,7 @@ def best_convnet_numbers():
         'vggPflop': f'{pflop:.2f}',
         'vggUpdateShare': f'{100 * update / pflop:.0f}',
         'vggMinutes': f'{fastest["seconds"] / 60:.0f}',
-        'vggHardware': results.hardware(fastest_config),
+        'vggHardware': published.hardware(fastest_config),
         'muonSteps': str(inspect.signature(orthogonalised).parameters['steps'].default),
     }
 
@@ -621,7 +624,7 @@ def numbers(cost, layers):
     }
 
     configs, summaries, _ = zip(*runs('mlp_best'), strict=True)
-    fastest_config, fastest = results.fastest('mlp_best')
+    fastest_config, fastest = published.fastest('mlp_best')
     best_flags = configs[0]['flags']
     ((_, unaugmented, _),) = runs('mlp_best_unaugmented')
     found |= {
@@ -636,7 +639,7 @@ def numbers(cost, layers):
         'bestZeros': f'{100 * statistics.mean(s["zero_weights"] for s in summaries):.0f}',
         'bestEpochs': str(best_flags['epochs']),
         'bestMinutes': f'{fastest["seconds"] / 60:.0f}',
-        'bestHardware': results.hardware(fastest_config),
+        'bestHardware': published.hardware(fastest_config),
     }
 
     for name, row in (('penaltyZeros', 'combined_l1_penalty'), ('prunedZeros', 'combined_pruned')):
@@ -678,7 +681,7 @@ def build(folder):
         plot_twins(folder / 'twins.pdf')
         plot_confusion(folder / 'confusion.pdf', 'convnet_pytorch')
         plot_layers(folder / 'layers.pdf')
-        save(results.flops_figure((3.3, 2.4)), folder / 'networks.pdf')
+        save(flops_figure((3.3, 2.4)), folder / 'networks.pdf')
     tables = {
         'glance': glance_table(),
         'runs': runs_table(),

@@ -153,7 +153,7 @@ def test_same_results_same_bytes(generated, tmp_path):
 )
 def test_a_missing_result_is_named(missing, tmp_path, monkeypatch):
     shutil.copytree(ROOT / 'results', tmp_path / 'results')
-    monkeypatch.setattr(build.results, 'ROOT', tmp_path)
+    monkeypatch.setattr(build.published, 'ROOT', tmp_path)
     gone = tmp_path / 'results' / missing
     shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
     with pytest.raises(build.MissingResult, match=missing):
