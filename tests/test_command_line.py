@@ -11,6 +11,7 @@ import pytest
 from conftest import ROOT, SCRIPTS, SHORT, failing_run, failing_short_run, in_a_terminal, parse, process, short_run
 
 import cifar10_utils
+import training.processes
 
 TORCH_SCRIPTS = SCRIPTS[1:]
 FOLDER = './cifar10/cifar-10-batches-py'
@@ -290,6 +291,34 @@ def test_a_flag_without_its_value(capsys, script):
     for flag in flags - {'augment'}:  # alone, it means crop
         status, line = failing_run(capsys, script, f'--{flag}')
         assert status == 2 and f'--{flag}' in line
+
+
+def a_process_of_two(monkeypatch, rank):
+    """Tells this process that it is one of two; returns the list of its waits, which take no time."""
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    monkeypatch.setenv('RANK', rank)
+    waits = []
+    monkeypatch.setattr(training.processes.time, 'sleep', waits.append)
+    return waits
+
+
+@pytest.mark.parametrize('rank', ['0', '1'])
+def test_of_processes_that_train_together_the_first_refuses_a_flag_for_all(monkeypatch, capsys, rank):
+    """torchrun ends the first, before it has spoken, if the second does not wait."""
+    waits = a_process_of_two(monkeypatch, rank)
+    with pytest.raises(SystemExit) as exit:
+        parse('train_mlp_pytorch', '--learning_rate', 'abc')
+    first = rank == '0'
+    assert exit.value.code == 2 and capsys.readouterr().err.count('\n') == first
+    assert waits == ([] if first else [training.processes.PATIENCE])
+
+
+@pytest.mark.parametrize('rank', ['0', '1'])
+def test_a_process_that_lacks_what_the_first_has_says_so_in_the_end(monkeypatch, capsys, data_dir, tmp_path, rank):
+    waits = a_process_of_two(monkeypatch, rank)
+    status, line = failing_short_run(capsys, 'train_mlp_pytorch', data_dir, tmp_path / 'run', '--device', 'cuda')
+    assert status == 2 and '--device cuda' in line
+    assert waits == ([] if rank == '0' else [training.processes.PATIENCE])
 
 
 @pytest.mark.parametrize('script', SCRIPTS)

@@ -10,6 +10,8 @@ import math
 import os
 from pathlib import Path
 
+from training.processes import is_first, let_the_first_speak
+
 ALIASES = {  # what people call these flags elsewhere
     'lr': 'learning_rate',
     'steps': 'max_steps',
@@ -74,7 +76,8 @@ class ArgumentParser(argparse.ArgumentParser):
         return f': did you mean --{close[0]}?' if close else ''
 
     def error(self, message):
-        self.exit(2, f'{self.prog}: {message} (--help lists the flags)\n')
+        let_the_first_speak()
+        self.exit(2, f'{self.prog}: {message} (--help lists the flags)\n' if is_first() else None)
 
 
 def number(kind, low=-math.inf, high=math.inf, open_low=False):

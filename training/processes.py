@@ -1,8 +1,11 @@
 """The processes that train together, seen from one that trains alone."""
 
 import os
+import time
 
 from training.errors import RunError, UsageError
+
+PATIENCE = 10  # seconds by which the first process may start later than another
 
 
 def told(name, default):
@@ -15,6 +18,21 @@ def told(name, default):
     if not text.isdecimal():
         raise UsageError(f'{name} in the environment must be a whole number, got {text!r}: unset it to train alone')
     return int(text)
+
+
+def is_first():
+    """Whether this process speaks for all that train together, or trains alone."""
+    rank, n = os.environ.get('RANK', ''), os.environ.get('WORLD_SIZE') or '1'
+    return n == '1' or not rank.isdecimal() or int(rank) == 0
+
+
+def let_the_first_speak():
+    """Waits, unless this process is the first, until that one will have said what is wrong with the flags of all.
+
+    torchrun ends all as soon as one has failed: another that failed sooner would silence the first.
+    """
+    if not is_first():
+        time.sleep(PATIENCE)
 
 
 class Alone:

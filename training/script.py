@@ -9,6 +9,7 @@ from pathlib import Path
 from cifar10_utils import DataError
 from training.errors import Interrupted, RunError, UsageError, is_out_of_memory
 from training.folder import has_checkpoint
+from training.processes import is_first, let_the_first_speak
 
 
 def run_script(main, flags):
@@ -29,7 +30,7 @@ def run_script(main, flags):
         status, message = 130, f'interrupted{_how_to_go_on(flags)}'
     except Interrupted as error:
         status = 128 + error.signal
-        if (os.environ.get('RANK') or '0') == '0':  # all processes end so, and one line is enough
+        if is_first():  # all processes end so, and one line is enough
             message = f'{error}{_how_to_go_on(flags)}'
     except Exception as error:
         status, message = _verdict(error, flags)
@@ -43,6 +44,7 @@ def run_script(main, flags):
 def _verdict(error, flags):
     """Exit status and message of what a user can mend; an empty message of what is a mistake in the code."""
     if isinstance(error, UsageError):
+        let_the_first_speak()
         return 2, str(error)
     if isinstance(error, UnicodeEncodeError):
         return 1, f'this locale has no letters for {error.object!r}: choose another path or a UTF-8 locale'
