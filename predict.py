@@ -92,7 +92,7 @@ def load_network(run, **changes):
         UsageError: if there is no such device as asked for.
     """
     path = _checkpoint(Path(run).expanduser())
-    with reading(path, remedy=EXPECTED):
+    with reading(path, f'is no checkpoint of a run, or a damaged one: {EXPECTED}; train one, or name its folder'):
         machine = NumpyMachine if path.suffix == '.npz' else TorchMachine
         state = machine.load(path)
         flags = argparse.Namespace(**state['flags'] | changes)

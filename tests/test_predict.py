@@ -3,6 +3,7 @@
 import functools
 import importlib
 import json
+import re
 
 import numpy as np
 import pytest
@@ -277,7 +278,7 @@ def test_a_network_that_needs_a_batch_is_refused_for_one_picture(data_dir, tmp_p
 )
 def test_a_checkpoint_of_something_else_is_one_line(content, tmp_path):
     torch.save(content, tmp_path / 'checkpoint.pt')
-    with pytest.raises(RunError, match=r'checkpoint\.pt is damaged.*train_mlp_pytorch') as error:
+    with pytest.raises(RunError, match=r'checkpoint\.pt is no checkpoint of a run.*train_mlp_pytorch') as error:
         load_network(tmp_path)
     assert '\n' not in str(error.value)
 
@@ -294,8 +295,10 @@ def test_a_run_of_a_script_of_ones_own_is_named(run, tmp_path):
 def test_a_missing_or_foreign_checkpoint_is_one_line(content, name, tmp_path):
     if content is not None:
         (tmp_path / name).write_bytes(content)
-    with pytest.raises(RunError, match=r'checkpoint\.(pt|npz) is (missing|damaged).*train_mlp_pytorch') as error:
+    what = 'missing' if content is None else 'no checkpoint of a run, or a damaged one'
+    with pytest.raises(RunError, match=rf'checkpoint\.\w+ is {what}: .*expected a run of train_mlp_numpy') as error:
         load_network(tmp_path)
+    assert re.search(r'\btrain (one|first), or name ', str(error.value))
     assert '\n' not in str(error.value) and '--overwrite' not in str(error.value)
 
 

@@ -38,7 +38,7 @@ def write_json(path, value):
 
 
 @contextlib.contextmanager
-def reading(path, remedy='--overwrite starts again'):
+def reading(path, fault='is damaged, or no checkpoint of this network; --overwrite starts again'):
     """Turns whatever is wrong with a checkpoint that is read into a RunError of one line."""
     try:
         yield
@@ -47,7 +47,7 @@ def reading(path, remedy='--overwrite starts again'):
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        raise RunError(f'{path} is damaged, or no checkpoint of this network; {remedy}') from error
+        raise RunError(f'{path} {fault}') from error
 
 
 def checked_archive(path):
