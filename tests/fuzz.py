@@ -12,9 +12,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-import atheris
 import batches
 import numpy as np
+
+try:
+    import atheris
+except ImportError:
+    sys.exit('fuzz.py needs atheris, which is missing: pip install atheris')
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 with atheris.instrument_imports(include=['pickle', 'data']):

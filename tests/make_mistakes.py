@@ -12,6 +12,7 @@ Prints a Markdown table. Exits with 1 if a mistake is not caught or no longer fi
 
 import argparse
 import contextlib
+import importlib.util
 import os
 import re
 import shutil
@@ -115,6 +116,12 @@ def judge(mistake, environment):
     return 'no test', False
 
 
+def check_installed(package):
+    """Ends the program with one line if a package is missing that only developers have."""
+    if importlib.util.find_spec(package) is None:
+        sys.exit(f'{Path(sys.argv[0]).name} needs {package}, which is missing: pip install -r requirements-dev.txt')
+
+
 def check_unchanged(mistakes, environment):
     """Ends the program with one line if a named test fails without any mistake, or does not exist."""
     with copied_tree() as tree:
@@ -131,6 +138,7 @@ def main():
     flags = parser.parse_args()
     if unknown := set(flags.names) - known.keys():
         parser.error(f'no such mistake: {", ".join(sorted(unknown))}')
+    check_installed('hypothesis')  # for the tests
     mistakes = [known[name] for name in flags.names or known]
     environment = os.environ | ({'OMP_NUM_THREADS': '1'} if flags.jobs > 1 else {})
     check_unchanged(mistakes, environment)

@@ -22,7 +22,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from make_mistakes import copied_tree
+from make_mistakes import check_installed, copied_tree
 
 # A group of files, and the tests that have to kill its mutants.
 GROUPS = (
@@ -135,6 +135,7 @@ def main():
     flags = parser.parse_args()
     if unknown := set(flags.files) - set(known):
         parser.error(f'no mutants are made of {", ".join(sorted(unknown))}')
+    check_installed('mutmut')
 
     groups = [(GROUPS[0][0], ['tests/usual_check.py'])] if flags.usual else GROUPS
     reasons = {} if flags.usual else read_explanations()

@@ -120,10 +120,21 @@ def test_tensorboard_without_the_package(quick, monkeypatch, capsys, data_dir, t
     assert not (tmp_path / 'run').exists()
 
 
-def test_the_ladder_without_its_queue(monkeypatch):
-    monkeypatch.setitem(sys.modules, 'optuna', None)
-    with pytest.raises(SystemExit, match=r'^ladder\.py needs optuna.* pip install -r requirements-dev\.txt$'):
-        runpy.run_path(str(ROOT / 'experiments' / 'ladder.py'))
+@pytest.mark.parametrize(
+    ('script', 'package', 'remedy'),
+    [
+        ('experiments/ladder.py', 'optuna', '-r requirements-dev.txt'),
+        ('tests/make_mistakes.py', 'hypothesis', '-r requirements-dev.txt'),
+        ('tests/mutants.py', 'mutmut', '-r requirements-dev.txt'),
+        ('tests/fuzz.py', 'atheris', 'atheris'),
+    ],
+)
+def test_what_needs_a_package_that_only_developers_have(monkeypatch, script, package, remedy):
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setattr(sys, 'argv', [script])
+    with pytest.raises(SystemExit) as exit:
+        runpy.run_path(str(ROOT / script), run_name='__main__')
+    assert exit.value.code == f'{Path(script).name} needs {package}, which is missing: pip install {remedy}'
 
 
 # Any caller

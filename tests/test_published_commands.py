@@ -84,8 +84,7 @@ def test_every_published_command_is_one_that_its_script_takes(monkeypatch, capsy
         monkeypatch.setattr(sys, 'argv', [script, *arguments])
         try:
             read_arguments(script, monkeypatch)
-        except SystemExit:
-            refused.append((place, capsys.readouterr().err))
-        except ModuleNotFoundError as error:
-            assert error.name == 'atheris'  # which the command installs
+        except SystemExit as exit:
+            if 'needs atheris' not in str(exit):  # which the command installs
+                refused.append((place, capsys.readouterr().err))
     assert refused == []
