@@ -12,7 +12,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / 'report'))
-import build  # noqa: E402
+import build  # noqa: E402 - first: it names the folders where the others find their modules
+import equations  # noqa: E402
+import published  # noqa: E402
+from costs import Counted, convnet_layers, step_cost, total  # noqa: E402
+from evidence import MissingResult  # noqa: E402
+from tex import camel  # noqa: E402
 
 import custom_batchnorm  # noqa: E402
 import mlp_numpy  # noqa: E402
@@ -70,7 +75,7 @@ def numbers(generated):
 @pytest.mark.parametrize('kind', ['eq', 'err'])
 def test_every_equation_has_a_check_and_every_check_an_equation(kind):
     prefix = f'test_{kind}_'
-    checked = {name.removeprefix(prefix).replace('_', '-') for name in build.checks(prefix)}
+    checked = {name.removeprefix(prefix).replace('_', '-') for name in equations.checks(prefix)}
     assert set(labels(kind)) == checked
     assert len(labels(kind)) == len(checked), 'a label stands twice'
 
@@ -103,7 +108,7 @@ def test_no_other_docstring_names_an_equation():
 
 def test_checks_name_their_equation_by_the_number_in_the_pdf():
     for label, number in equation_numbers().items():
-        check = build.checks('test_eq_')[f'test_eq_{label.replace("-", "_")}']
+        check = equations.checks('test_eq_')[f'test_eq_{label.replace("-", "_")}']
         assert re.match(r'Equation (\d\.\d+)\.', check.__doc__)[1] == number, label
 
 
@@ -126,7 +131,7 @@ def test_no_measured_number_is_typed():
 def test_every_number_is_used_and_every_used_one_is_there(numbers):
     used = set(re.findall(r'\\([A-Za-z]+)', BODY))
     assert set(numbers) <= used
-    assert {f'err{build.camel(name)}' for name in labels('err')} <= set(numbers)
+    assert {f'err{camel(name)}' for name in labels('err')} <= set(numbers)
 
 
 def test_every_figure_and_table_is_used(generated):
@@ -153,15 +158,15 @@ def test_same_results_same_bytes(generated, tmp_path):
 )
 def test_a_missing_result_is_named(missing, tmp_path, monkeypatch):
     shutil.copytree(ROOT / 'results', tmp_path / 'results')
-    monkeypatch.setattr(build.published, 'ROOT', tmp_path)
+    monkeypatch.setattr(published, 'ROOT', tmp_path)
     gone = tmp_path / 'results' / missing
     shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
-    with pytest.raises(build.MissingResult, match=missing):
+    with pytest.raises(MissingResult, match=missing):
         build.build(tmp_path / 'generated')
 
 
 def test_counted_operations():
-    a, b = np.ones((2, 3), np.float32).view(build.Counted), np.ones((3, 4), np.float32)
+    a, b = np.ones((2, 3), np.float32).view(Counted), np.ones((3, 4), np.float32)
 
     def operations():
         c = a @ b
@@ -170,18 +175,18 @@ def test_counted_operations():
 
     # 2 x 3 x 4 multiplications and additions; 8 elements plus 1, and 8 summed up
     moved = 4 * ((6 + 12 + 8) + (8 + 8) + (8 + 1))
-    assert build.Counted.count(operations) == {'product': 48, 'other': 16, 'bytes': moved}
+    assert Counted.count(operations) == {'product': 48, 'other': 16, 'bytes': moved}
 
 
 def test_cost_of_a_step_is_the_equation():
     """F = 2 B (3 Σ n_l n_(l−1) − n_1 n_0)"""
-    cost = build.total(build.step_cost([30, 20], 50))
+    cost = total(step_cost([30, 20], 50))
     assert cost['product'] == 2 * 50 * (3 * (30 * 3072 + 20 * 30 + 10 * 20) - 30 * 3072)
 
 
 def test_convnet_layers_add_up():
     from convnet_pytorch import ConvNet
 
-    layers = build.convnet_layers()
+    layers = convnet_layers()
     assert sum(row[2] for row in layers) == sum(p.numel() for p in ConvNet(3, 10).parameters())
     assert [row[1] for row in layers][-2:] == [(512, 1, 1), (10,)]

@@ -27,3 +27,8 @@ CHECKS = [
     TestReportSpeedrun,
     TestReportErrata,
 ]
+
+
+def checks(prefix):
+    """The checks by name: {name: function}."""
+    return {name: check for c in CHECKS for name, check in vars(c).items() if name.startswith(prefix)}
