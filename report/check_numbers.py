@@ -35,7 +35,7 @@ def mutants(name):
     """Mutants and killed ones of each file, from what tests/mutants.py printed: {file: (mutants, killed)}."""
     found = {}
     for line in printed('checks', name):
-        if match := re.match(r'\| (\w+\.py) \| (\d+) \| (\d+) \|', line):
+        if match := re.match(r'\| ([\w/]+\.py) \| (\d+) \| (\d+) \|', line):
             found[match[1]] = int(match[2]), int(match[3])
     return found
 
