@@ -56,8 +56,7 @@ def step_cost(n_hidden, batch_size):
     def update():
         for layer in model.linear_layers:
             for name, param in layer.params.items():
-                layer.grads[name] *= np.float32(1)
-                param -= layer.grads[name]
+                param -= np.float32(1) * layer.grads[name]
 
     return {phase.__name__: Counted.count(phase) for phase in (forward, backward, update)}
 
